@@ -1,6 +1,6 @@
 """Bidding: when a worker claims the next epoch, so that one does and not all of them.
 
-A claim costs nothing but a line: the first one in the log wins, and the others learn so by reading it. Occasion spreads them only so that
+A claim costs nothing but a line: the first one in the log wins, and the others learn so by reading it. Chance spreads them only so that
 few lines are written. The spread is short when the fleet opens, because each call that is made meanwhile fails, and longer when a conductor
 has gone, where a wait is on anyway.
 
