@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
-from holdgate.fleet.bidding import LAST_CHOICE, LOST_AFTER, OPENING_SPREAD, VACANT_SPREAD, Bid, Chance, Vacancy
+from holdgate.fleet.bidding import LAST_CHOICE, LOST_AFTER, OPENING_SPREAD, VACANT_SPREAD, Bid, Occasion, Vacancy
 
-CHANCE = Chance(Vacancy.OPENING, 3, 10.0, last_choice=False)
+CHANCE = Occasion(Vacancy.OPENING, 3, 10.0, last_choice=False)
 
 
 def bid(*lots: float) -> Bid:

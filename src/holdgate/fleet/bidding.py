@@ -42,7 +42,7 @@ class Vacancy(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
+class Occasion:
     """A reason to claim the epoch after `epoch`, from `since` on. `last_choice`: others are to come first."""
 
     vacancy: Vacancy
@@ -61,7 +61,7 @@ class Bid:
         self._for: tuple[Vacancy, int, float] | None = None
         self.at: float | None = None
 
-    def consider(self, chance: Chance | None) -> None:
+    def consider(self, chance: Occasion | None) -> None:
         """Think of `chance` from now on. The same one again draws no new lot."""
         if chance is None:
             self._for = self.at = None

@@ -20,7 +20,7 @@ from holdgate.core.outages import Outage
 from holdgate.core.states import Reason, State
 from holdgate.fleet import events
 from holdgate.fleet.agreement import Agreement, Course
-from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
+from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Occasion, Vacancy
 from holdgate.fleet.conducting import Conductor, ConductorView, probe_due
 from holdgate.fleet.marking import Marking
 from holdgate.fleet.opening import HUNCH_COUNTS, BadMark, is_hunch, is_outage
@@ -52,8 +52,8 @@ LEAD_EVERY = 1.0
 # worker goes by its own rules. It is longer than two stages that nobody has answered, and with a good log nothing takes as long.
 STUCK_AFTER = 20.0
 
-# How long a hunch stops a worker (seconds): two ways of a record on a busy log, and what the last worker needs to fail. And how long it has
-# no other: what fails now and then must not stop it again and again.
+# How long a hunch stops a worker (seconds): a record has come to all by then, and the last worker with ten calls a second has failed. And
+# how long it has no other: what fails now and then must not stop it again and again.
 HUNCH_LASTS = 0.15
 # A worker with more failures in a row is about to open by itself: it must not forget them for a hunch.
 HUNCH_RUN = 2
@@ -312,19 +312,19 @@ class Concern:
             return []
         return [Claim(self.agreement.dependency, self.agreement.epoch + 1)]
 
-    def _chance(self, facts: OwnFacts, around: Around) -> Chance | None:
+    def _chance(self, facts: OwnFacts, around: Around) -> Occasion | None:
         agreement, now = self.agreement, around.now
         if facts.override is not None or agreement.words.holds(now) or (not self.guided and self._vetoes(facts, now)):
             return None
         last_choice = not self.backlog or self._rested == agreement.epoch
         heard_at = max(agreement.heard_at, agreement.words.ended_at(now))
         if agreement.course is Course.WELL:
-            return None if self._wish is None else Chance(Vacancy.OPENING, agreement.epoch, self._wish, not self.backlog)
+            return None if self._wish is None else Occasion(Vacancy.OPENING, agreement.epoch, self._wish, not self.backlog)
         if agreement.conductor is None:
-            return Chance(Vacancy.VACANT, agreement.epoch, heard_at, last_choice)
+            return Occasion(Vacancy.VACANT, agreement.epoch, heard_at, last_choice)
         silent_at = heard_at + max(SILENT_AFTER, SILENT_TRIPS * around.round_trip)
         if agreement.conductor != self._me and now >= silent_at:
-            return Chance(Vacancy.SILENT, agreement.epoch, silent_at, last_choice)
+            return Occasion(Vacancy.SILENT, agreement.epoch, silent_at, last_choice)
         return None
 
     # -- A term as conductor -------------------------------------------------------------------------------------------------------

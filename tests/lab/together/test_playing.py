@@ -8,7 +8,6 @@ from holdgate.core import State
 from holdgate.core.states import Reason
 from holdgate_lab.fleet.scenario import DependencySpec, Fault
 from holdgate_lab.together.catalogue import TRIED
-from holdgate_lab.together.chance import random_together
 from holdgate_lab.together.playing import Play, play_together
 from holdgate_lab.together.scenario import NAME, Happening, LogFault, Together
 
@@ -73,13 +72,6 @@ def test_two_fleets_on_one_log_do_not_meet() -> None:
     outcome = play_together(replace(SMALL, second_fleet=3), 1)
     assert outcome.violations == ()
     assert max(moment.worker for moment in outcome.trace) < SMALL.workers
-
-
-def test_a_verdict_that_comes_again_opens_nothing() -> None:
-    """Random world 20: sixteen seconds after the outage a hostile writer puts a verdict of its wait into the log once more."""
-    outcome = play_together(random_together(20), 20)
-    assert outcome.violations == ()
-    assert outcome.figures.fleet_openings == 1
 
 
 def test_a_worker_that_comes_into_an_outage_asks_nobody() -> None:
