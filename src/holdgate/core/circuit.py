@@ -45,7 +45,7 @@ from holdgate.core.outages import Asked, middle_draw, requested_wait
 from holdgate.core.outcomes import Outcome
 from holdgate.core.ramp import HalfOpen, Ramp, ramp_end
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
-from holdgate.core.settings import CircuitSettings
+from holdgate.core.settings import CircuitSettings, checked
 from holdgate.core.states import (
     EXPIRED,
     LIVE,
@@ -113,17 +113,21 @@ class Circuit:
     #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
     #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good result changes
 
-    # fmt: off
     __slots__ = (
         "_draw", "_emit", "_following", "_given_full", "_half_open", "_is_plain", "_situation",
         "events_pending", "evidence", "full", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
         "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals", "without_share",
-    )
-    # fmt: on
+    )  # fmt: skip
 
     state: State
     override: Override | None
+    generation: int
+    settings: CircuitSettings
+    full: int
+    without_share: bool
+    _situation: Situation
     _half_open: HalfOpen | None
+    _is_plain: bool
 
     def __init__(
         self,
@@ -136,10 +140,8 @@ class Circuit:
     ) -> None:
         if not isinstance(cast("object", name), str):
             raise SettingsError(f"name must be a str, got {name!r}: logs, events and metrics use it as the label")
-        if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}: leave it out, or write CircuitSettings(...)")
         self.name = name
-        self.settings = settings
+        self.settings = checked(settings)
         self.generation = -1  # the first swap, below, makes it 0
         self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
         self._emit = self.events_pending.append
@@ -479,11 +481,10 @@ class Circuit:
         what it would have been by the new settings, measured from when it began; one that was asked for is only clamped to
         `retry_after_max`. A ramp keeps its limit, and its running stage its times. Raises SettingsError unless they are CircuitSettings.
         """
-        if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}")
+        after = checked(settings)
         self.advance(now)
         now = self.latest
-        before, self.settings = self.settings, settings
+        before, self.settings = self.settings, after
         self.full = ramp_end(settings.ramp, self._given_full)
         self.evidence.reconfigure(before, settings, now)
         self._situation = self._situation.reconfigured(now, settings)
@@ -695,6 +696,5 @@ class Circuit:
         return taken
 
     def _exceeded(self, breach: Breach, now: float, *, observed: bool = False) -> None:
-        self._emit(
-            events.ThresholdExceeded(self.name, now, self.generation, breach.reason, breach.value, breach.threshold, observed=observed)
-        )
+        reason, value, threshold = breach.reason, breach.value, breach.threshold
+        self._emit(events.ThresholdExceeded(self.name, now, self.generation, reason, value, threshold, observed=observed))

@@ -200,8 +200,9 @@ class Concern:
 
     def _is_stuck(self, now: float) -> bool:
         """Return whether the agreement has got no further for so long that nobody should wait for it."""
-        since = max(self._moved_at, self._due()) if self.agreement.course is Course.WAIT else self._moved_at
-        return self.agreement.course is not Course.WELL and now - since >= STUCK_AFTER
+        if self.agreement.course is Course.WELL or now - self._moved_at < STUCK_AFTER:
+            return False
+        return self.agreement.course is not Course.WAIT or now - self._due() >= STUCK_AFTER
 
     def _note_progress(self, now: float) -> None:
         # A conductor that takes over begins a stage, and one that hears of nobody another turn: neither gets on by that.

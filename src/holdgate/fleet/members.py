@@ -113,7 +113,7 @@ class Roster:
         """Return how many members need a dependency, and how many calls those that have messages for it can make together."""
         counted = self._counted.get(dependency)
         if counted is None:
-            needs = [need for _, need in self.needs(dependency)]
+            needs = [member.needs[dependency] for member in self._members.values() if dependency in member.needs]
             counted = self._counted[dependency] = len(needs), sum(need.full for need in needs if need.backlog)
         return counted
 

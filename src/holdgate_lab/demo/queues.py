@@ -125,6 +125,8 @@ def _place(message: Any) -> Place:
 class ShareVenue(KafkaVenue):
     """The demo's topics, read by share groups. `address` None means the embedded broker, which speaks their protocol, too."""
 
+    prefix = "holdgate-share-demo"
+
     def __init__(self, address: str | None = None) -> None:
         super().__init__(address)
         self._archived: set[Place] = set()

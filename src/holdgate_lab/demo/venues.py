@@ -358,6 +358,8 @@ class KafkaVenue:
     a random part in their names and are deleted at the end. The two empty groups stay until the broker expires them.
     """
 
+    prefix = "holdgate-demo"  # of the names of what it makes on a broker of somebody else
+
     def __init__(self, address: str | None = None) -> None:
         self._embedded = None if address else EmbeddedKafka()
         self.address = address or ""
@@ -367,11 +369,11 @@ class KafkaVenue:
         self._made: list[str] = []
 
     def topic(self, kind: str) -> str:
-        return kind if self._embedded else f"holdgate-demo-{self._run}-{kind}"
+        return kind if self._embedded else f"{self.prefix}-{self._run}-{kind}"
 
     def group(self, group: str) -> str:
         """The name that a side's group has on this broker."""
-        return f"holdgate-demo-{self._run}-{group}"
+        return f"{self.prefix}-{self._run}-{group}"
 
     async def open(self) -> None:
         self._aiokafka = _client()

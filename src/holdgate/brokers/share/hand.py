@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from holdgate.brokers.share.client import Place, place_of
 from holdgate.flow.message import OFFSET, PARTITION, SOURCE, Delivery, Queue
 
-# Seconds for which a copy is tried alone: an outage is seldom longer, and operators have been asked twenty times by then whether to skip it.
+# Seconds for which a copy is tried alone: an outage is seldom longer, and the log has named the message twenty times by then.
 _ALONE_FOR = 1200.0
 
 

@@ -164,7 +164,10 @@ class GroupOffsets:
         self._client: AIOKafkaClient | None = None
 
     async def lags(self, topics: Collection[str]) -> dict[str, int]:
-        """Return how many records of each topic are neither accepted nor archived. A topic that the group has not read yet is left out.
+        """Return how many records of each topic are neither accepted nor archived.
+
+        The broker counts a partition from the first accept in it on: before that it has stored no beginning. A topic without such a
+        partition is left out.
 
         Raises KafkaError, NotImplementedError for a broker that does not know the question, and TimeoutError.
         """
@@ -178,11 +181,8 @@ class GroupOffsets:
         ((_, found, error, _, _),) = answer.groups
         if error:
             raise for_code(error)
-        return {
-            topic: sum(lag for _, _, _, lag, *_ in partitions)
-            for topic, _, partitions, _ in found
-            if topic in topics and all(lag >= 0 and not failed for _, _, _, lag, failed, *_ in partitions)
-        }
+        known = {topic: [lag for _, _, _, lag, failed, *_ in partitions if lag >= 0 and not failed] for topic, _, partitions, _ in found}
+        return {topic: sum(lags) for topic, lags in known.items() if lags and topic in topics}
 
     async def close(self) -> None:
         """Disconnect. A question that is under way ends."""
