@@ -117,6 +117,7 @@ $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
 	$(BIN)/uv pip install --quiet --python $(@D) --requirement tests/frameworks/requirements.txt --editable '.[kafka,rabbitmq,web]'
 	@touch $@
 
+# Some of it in two processes: make test-frameworks ARGS="-n 2 -m 'not slow'", a minute, which CI does.
 test-frameworks: $(FRAMEWORKS)/.synced
 	$(PYTEST) -n 0 tests/frameworks $(ARGS)
 

@@ -427,16 +427,16 @@ class Circuit:
 
         None means that time alone changes nothing.
         """
-        override_until = self._situation.override_until
         if self.override is Override.FORCED_OPEN:
-            return override_until
+            return self._situation.override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
             times = (self._half_open.next_deadline(), self._following.lapses_at if self._is_led else None, freed)
             return min((at for at in times if at is not None), default=None)
         wait_ends = self._opened_until if self.state is State.OPEN else inf
-        overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        soonest = min(at for at in (override_until, wait_ends, overdue, freed) if at is not None)
+        is_judged = self.evidence.slow < inf and (self._is_plain or self.override is Override.METRICS_ONLY)
+        overdue = self.evidence.next_deadline() if is_judged else None
+        soonest = min(at for at in (self._situation.override_until, wait_ends, overdue, freed) if at is not None)
         return None if soonest == inf else soonest
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
@@ -526,7 +526,7 @@ class Circuit:
         previous = self.state
         self.limits.interrupt(now)
         asked = now if self._half_open is None else self._half_open.probe_asked_at(now)
-        wait = Asked(asked, now, self._draw()) if until is None else until
+        wait = Asked(asked, now, self._draw(), self.limits.is_silence(now - asked)) if until is None else until
         situation = self._situation.opened(reason, now, wait, self.settings)
         if breach is not None:
             self._exceeded(breach, now)
@@ -649,7 +649,7 @@ class Circuit:
     def own_facts(self, now: float) -> OwnFacts:
         """Return what this circuit knows by its own calls. For a turn, and not for each message."""
         self._monotonic(now)
-        return self._following.facts(self, self._situation.opened_by, self._half_open)
+        return self._following.facts(self, self._situation, self._half_open)
 
     def _heed(self, now: float, before: Guidance | None = None) -> None:
         """Bring the state to what the guidance wants, after `before`. An override decides alone."""

@@ -91,10 +91,10 @@ class GuidedRamp(Ramp):
         """Return False: the fleet judges."""
         return False
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1, took: float = 0.0) -> Breach | None:
         """Count one result, as `Ramp.count` does."""
         self.proved = self.proved or result is StageResult.GOOD
-        return super().count(stage, result, now, weight)
+        return super().count(stage, result, now, weight, took)
 
     def _end_probe(self, result: StageResult, now: float) -> Breach | None:
         breach = super()._end_probe(result, now)
@@ -262,7 +262,7 @@ class Following:
         elif is_new:
             ramp.ask(now)
 
-    def facts(self, circuit: Judged, opened_by: Reason | None, half_open: HalfOpen | None) -> OwnFacts:
+    def facts(self, circuit: Judged, situation: Situation, half_open: HalfOpen | None) -> OwnFacts:
         """Return what the circuit knows by its own calls."""
         totals, window = circuit.totals, circuit.evidence.window
         succeeded = totals.succeeded.count + window.passed + window.goods
@@ -274,17 +274,20 @@ class Following:
         return OwnFacts(
             state=circuit.state,
             override=circuit.override,
-            in_a_row=_in_a_row(circuit, opened_by, half_open),
+            in_a_row=_in_a_row(circuit, situation.opened_by, half_open),
             failed=totals.failed.count,
             succeeded=succeeded,
             last_good=self.last_good,
-            opened_by=opened_by,
+            opened_by=situation.opened_by,
             probes_failed=totals.probes_failed,
             probes_succeeded=totals.probes_succeeded,
             stage=0 if guidance is None else guidance.stage,
             stage_good=0 if ramp is None else ramp.good,
             stage_bad=0 if ramp is None else ramp.bad,
             in_flight=sum(permit.weight for permits in (circuit.live, circuit.evidence.overdue.permits) for permit in permits),
+            stage_seconds=0.0 if ramp is None else ramp.good_seconds,
+            usual=(totals.succeeded.sum + circuit.evidence.quick_seconds) / succeeded if succeeded else None,
+            told_until=situation.told_until,
         )
 
 

@@ -341,7 +341,7 @@ class KeyRecord:
         gate, pace = self._gate, self._pace
         gate.learn(now - began)
         pace.refuse()
-        retry_after = None if told is None else told.retry_after
+        retry_after = None if told is None else told.sure_wait
         if gate.is_shut:
             if token and token == gate.asked:
                 gate.refuse(now, retry_after)

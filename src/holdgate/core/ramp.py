@@ -80,7 +80,7 @@ class Ramp:
     # fmt: off
     __slots__ = (
         "_bad", "_ends", "_failures", "_lasts", "_matures", "_relapses", "_threshold", "_weight",
-        "full", "in_a_row", "in_flight", "is_probing", "limit", "refused", "results", "settings", "stage",
+        "full", "good_seconds", "in_a_row", "in_flight", "is_probing", "limit", "refused", "results", "settings", "stage",
     )
     # fmt: on
 
@@ -113,6 +113,7 @@ class Ramp:
         self._weight = 0  # of the results: one of a batch of 500 has used as much of the limit as 500 single ones
         self._bad = 0
         self._failures = 0
+        self.good_seconds = 0.0  # how long the good results of this stage took, all together
         self.refused = False
 
     @property
@@ -147,8 +148,11 @@ class Ramp:
     def has_room(self, weight: int) -> bool:
         return self.in_flight + weight <= self.limit
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
-        """Count one result of a permit that was issued in `stage`. Returns the breach that opens the circuit immediately, or None."""
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1, took: float = 0.0) -> Breach | None:
+        """Count one result of a permit that was issued in `stage`, of a call that took `took` seconds.
+
+        Returns the breach that opens the circuit immediately, or None.
+        """
         if self.is_probing:
             return self._end_probe(result, now)
         failed = result is StageResult.FAILED or result is StageResult.EXPIRED
@@ -158,6 +162,7 @@ class Ramp:
             self._weight += weight
             self._bad += result is not StageResult.GOOD
             self._failures += failed
+            self.good_seconds += took if result is StageResult.GOOD else 0.0
         return self._breach(result) if failed else None
 
     def _end_probe(self, result: StageResult, now: float) -> Breach | None:
@@ -269,9 +274,8 @@ class HalfOpen:
     def settle(self, permit: Permit, failed: bool, took: float, now: float) -> Step:
         """Judge the result of a call that took `took` seconds."""
         limit = self.ramp.limit
-        return self._follow(
-            limit, permit, StageResult.FAILED if failed else StageResult.SLOW if took > self._slow else StageResult.GOOD, now
-        )
+        result = StageResult.FAILED if failed else StageResult.SLOW if took > self._slow else StageResult.GOOD
+        return self._follow(limit, permit, result, now, took)
 
     def pass_time(self, now: float) -> Step:
         """Judge a stage that is old enough, and take back permits whose lease has ended, each as a failure."""
@@ -304,10 +308,10 @@ class HalfOpen:
         self.ramp.set_full(full)
         return self._judge(limit, now)
 
-    def _follow(self, limit: int, permit: Permit, result: StageResult, now: float) -> Step:
+    def _follow(self, limit: int, permit: Permit, result: StageResult, now: float, took: float = 0.0) -> Step:
         if self.ramp.is_probing:
             self._totals.probed(good=result is StageResult.GOOD)
-        breach = self.ramp.count(permit.stage, result, now, permit.weight)
+        breach = self.ramp.count(permit.stage, result, now, permit.weight, took)
         return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
 
     def _judge(self, limit: int, now: float) -> Step:

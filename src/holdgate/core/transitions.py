@@ -107,6 +107,12 @@ class Situation:
     # -- what it means ----------------------------------------------------------------------------------------------------------------
 
     @property
+    def told_until(self) -> float | None:
+        """Until when a server has asked to be left alone, while that is what OPEN waits for. None means that none has."""
+        is_told = self.state is State.OPEN and self.opened_by is Reason.RETRY_AFTER and self.asked is None
+        return self.until if is_told else None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is CLOSED without an override."""
         return self.state is State.CLOSED and self.override is None

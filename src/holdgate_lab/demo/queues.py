@@ -11,6 +11,7 @@ have taken the same one from each partition, and with it all that came before.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,7 +45,8 @@ class Queues:
 
     async def poll(self) -> list[Any]:
         """Return what one poll gives."""
-        return await self._call(lambda: list(self._consumer.poll(POLL_TIMEOUT)))
+        found: list[Any] = await self._call(lambda: list(self._consumer.poll(POLL_TIMEOUT)))
+        return found
 
     async def settle(self, accepted: Iterable[Any], released: Iterable[Any] = ()) -> None:
         """Accept these and release those; returns when the broker has answered."""
@@ -189,7 +191,7 @@ def share_venue(address: str | None) -> ShareVenue:
     if address is not None and not ADDRESS.fullmatch(address):
         raise SettingsError(f"--broker share@{address} must have an address like localhost:9092 after the @")
     try:
-        import holdgate.brokers.share  # noqa: F401 - before a broker is started: it accepts one minor version of its client
+        importlib.import_module("holdgate.brokers.share")  # before a broker is started: it accepts one minor version of its client
     except MissingExtra as error:
         raise MissingExtra(f"The demo on share groups: {error}") from error
     return ShareVenue(address)

@@ -46,7 +46,7 @@ _KNOWN = frozenset(
 _OF_CONNECTIONS = ("enable.ssl.", "oauth", "sasl.", "security.", "ssl", "https.")
 
 
-class _Uuid(AbstractType[bytes]):
+class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
     """Sixteen bytes, as they are."""
 
     @classmethod
@@ -58,7 +58,7 @@ class _Uuid(AbstractType[bytes]):
         return data.read(16)
 
 
-class _Answer(Response):
+class _Answer(Response):  # type: ignore[misc]
     API_KEY = 90  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     API_VERSION = 1  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     SCHEMA: ClassVar[Schema] = Schema(
@@ -96,7 +96,7 @@ class _Answer(Response):
     )
 
 
-class _Question(RequestStruct):
+class _Question(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     API_KEY = 90
     API_VERSION = 1
@@ -117,7 +117,7 @@ class _Question(RequestStruct):
     )
 
 
-class _DescribeShareGroupOffsets(Request[_Question]):
+class _DescribeShareGroupOffsets(Request[_Question]):  # type: ignore[misc]
     """The question about all topics of one group."""
 
     API_KEY = 90
@@ -161,7 +161,8 @@ class GroupOffsets:
     def __init__(self, settings: Mapping[str, Any], group: str) -> None:
         self._options = client_options(settings)
         self._group = group
-        self._client: AIOKafkaClient | None = None
+        self._client: Any = None  # an AIOKafkaClient, which has no types
+        self._is_connected = False
 
     async def lags(self, topics: Collection[str]) -> dict[str, int]:
         """Return how many records of each topic are neither accepted nor archived.
@@ -173,9 +174,10 @@ class GroupOffsets:
         """
         async with asyncio.timeout(_ANSWER_WITHIN):
             if self._client is None:
-                client = AIOKafkaClient(**self._options)
-                self._client = client  # kept here: a question that is cancelled leaves it to `close`
-                await client.bootstrap()
+                self._client = AIOKafkaClient(**self._options)  # kept here: a question that is cancelled leaves it to `close`
+            if not self._is_connected:
+                await self._client.bootstrap()
+                self._is_connected = True
             coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group)
             answer: Any = await self._client.send(coordinator, _DescribeShareGroupOffsets(self._group))
         ((_, found, error, _, _),) = answer.groups

@@ -222,7 +222,7 @@ class KafkaStation:
     def __init__(self, subscriber: Any, names: Collection[str] | None, *, in_batches: bool) -> None:
         self.names = names
         self.name = "+".join(subscriber.topic_names)
-        self.group: str = subscriber.group_id or ""
+        self.group: str = subscriber.group_id
         self.can_dead_letter = not in_batches
         self._subscriber = subscriber
         self._in_batches = in_batches
@@ -293,7 +293,7 @@ class KafkaStation:
         key = None if self._in_batches else (first.topic, first.partition)
         place = self._places.get(key)
         if place is None:
-            place = self._met(key, first)
+            place = self._met(key, first, consumer)
         head = place.head
         if head is None:
             delivery = self._offer(place, raw, first, consumer)
@@ -334,9 +334,13 @@ class KafkaStation:
         place.assignment = delivery.assignment
         return delivery
 
-    def _met(self, key: Key, first: Record) -> Place:
+    def _met(self, key: Key, first: Record, consumer: Consumer) -> Place:
         source: Source = Queue(self.name) if key is None else Partition(*key)
-        found = self._places[key] = Place(source, TopicPartition(first.topic, first.partition))
+        tp = TopicPartition(first.topic, first.partition)
+        # Where the group begins is committed, too. Under `auto_offset_reset="latest"`, FastStream's default, a group that has committed
+        # nothing begins at the end again: a restart in its first hold would pass over what is held.
+        self._offsets.finished(consumer, tp, first.offset)
+        found = self._places[key] = Place(source, tp)
         return found
 
     # -- what the engine decides ------------------------------------------------------------------------------------------------------
@@ -534,6 +538,11 @@ class _Kafka:
         return isinstance(getattr(raw, "consumer", None) or subscriber.consumer, AIOKafkaConsumer)
 
     def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+        if not subscriber.group_id:
+            raise SettingsError(
+                f"the subscriber of {'+'.join(subscriber.topic_names)} has no group_id, so it commits nothing, and its next start would"
+                ' pass over what is held: give it group_id="..."'
+            )
         in_batches = hasattr(subscriber, "batch_timeout_ms")
         if in_batches and (names is None or len(names) > 1):
             raise SettingsError(
