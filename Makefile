@@ -34,6 +34,8 @@ WITH_ANY_CLIENT := batches blocked dead_letters ends hold mixed_needs needs orde
 PYTHONS ?= 3.11 3.12 3.13 3.14
 # What has no part in any of them but Python's own.
 OF_PYTHON := tests/core tests/flow tests/runtime
+# What makes tasks: core and flow have no event loop.
+OF_EAGER := tests/runtime tests/testing
 # What the oldest and the newest clients have a part in.
 OF_CLIENTS := tests/brokers tests/control tests/integration tests/scenarios tests/cli tests/lab/demo
 # An environment of what a user may have: the extras with code, at `lowest-direct` or `highest` of what pyproject.toml allows.
@@ -49,7 +51,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup test test-faults test-confluent test-fleet test-fleet-worlds test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
-.PHONY: check docs format coverage mutation demo bench trace clean
+.PHONY: check check-ruff check-mypy check-pyright check-imports docs format coverage mutation demo bench trace clean
 
 help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
@@ -64,13 +66,13 @@ help:
 	@echo "make test-matrix  what a broker has a part in, on RabbitMQ 3.10, 4.0, 4.3 and Kafka 4.1, 4.4"
 	@echo "make test-lowest  what a client has a part in, with the oldest ones that pyproject.toml allows; test-newest: with the newest"
 	@echo "make test-pythons  core, flow and runtime on each CPython from 3.11 on that is here"
-	@echo "make test-eager   flow, runtime and testing with asyncio.eager_task_factory; make PYTHON=python3.12 test-eager"
+	@echo "make test-eager   runtime and testing with asyncio.eager_task_factory; make PYTHON=python3.12 test-eager"
 	@echo "make test-wheel  build the wheel and try it in clean environments"
 	@echo "make test-repeat  the tests ten times in each setting that finds races: few processes, many, a busy machine, slow workers, stops"
 	@echo "make check     ruff, mypy, pyright, import contracts"
 	@echo "make docs      the site of the documentation, in build/site, without a network; checks its links"
 	@echo "make format    let ruff mend what it can"
-	@echo "make coverage  branches of core and flow that their own tests miss"
+	@echo "make coverage  branches of core, flow and fleet that their own tests miss"
 	@echo "make mutation  changes of core and flow that no test notices; half an hour on one core"
 	@echo "make demo      an outage and a recovery in the terminal; ARGS=--page: and in the browser"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
@@ -115,6 +117,7 @@ $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)
 	$(BIN)/uv pip install --quiet --python $(@D) --requirement tests/frameworks/requirements.txt --editable '.[kafka,rabbitmq,web]'
 	@touch $@
 
+# Some of it in two processes: make test-frameworks ARGS="-n 2 -m 'not slow'", a minute, which CI does.
 test-frameworks: $(FRAMEWORKS)/.synced
 	$(PYTEST) -n 0 tests/frameworks $(ARGS)
 
@@ -201,13 +204,22 @@ test-eager: $(SYNCED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "asyncio has eager tasks from Python 3.12 on, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 test-eager")'
 	@test -x $(EAGER)/bin/python || $(PYTHON) -m venv $(EAGER)
 	@UV_PROJECT_ENVIRONMENT=$(EAGER) $(BIN)/uv sync --quiet --frozen --all-extras --no-default-groups --group test --group scripted
-	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) tests/flow tests/runtime tests/testing $(ARGS)
+	HOLDGATE_TEST_EAGER=1 $(EAGER)/bin/python -m pytest -n $(WORKERS) $(OF_EAGER) $(ARGS)
 
-check: $(SYNCED)
+check: check-ruff check-mypy check-pyright check-imports
+
+# Apart, so that several run side by side: make -j2 --output-sync check
+check-ruff: $(SYNCED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-mypy: $(SYNCED)
 	$(BIN)/mypy
+
+check-pyright: $(SYNCED)
 	$(BIN)/pyright
+
+check-imports: $(SYNCED)
 	$(BIN)/lint-imports --no-logo
 
 # Both may be given: ARGS="--url https://docs.example/ --source https://forge.example/holdgate/blob/main"
@@ -220,9 +232,9 @@ format: $(SYNCED)
 
 coverage: $(SYNCED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q tests/core tests/flow
+	$(BIN)/coverage run -m pytest -q tests/core tests/flow tests/fleet
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*' --fail-under=100
+	$(BIN)/coverage report --include='src/holdgate/core/*,src/holdgate/flow/*,src/holdgate/fleet/*' --fail-under=100
 
 mutation: $(SYNCED)
 	nice -n 19 $(BIN)/python -m tests.mutation; code=$$?; $(BIN)/python -m docs.generate; exit $$code

@@ -1,6 +1,6 @@
 """What a fleet costs a worker that is well: its throughput with a fleet's log and without, in turn.
 
-    python -m benchmarks.fleet_cost [--rounds 15] [--messages 60000]
+    python -m benchmarks.fleet_cost [--rounds 15] [--messages 300000]
 
 Messages in memory through a handler that does nothing, so that every microsecond of the guard counts. `quiet`: a fleet of which nobody says
 anything but this worker. `busy`: nineteen others write twenty records a second, as in an outage of something else. Rounds are in random
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import platform
 import random
@@ -47,17 +48,19 @@ def broker_with(count: int) -> MemoryBroker:
     return broker
 
 
-async def chatter(server: MemoryLogServer) -> None:
-    """What nineteen others write: their beats, one after the other."""
+def beats(count: int) -> list[list[bytes]]:
+    """Return what nineteen others write, one after the other. Made before the time is taken: their work is not this worker's."""
     others = [FleetMember(f"{number:012x}", FleetSettings(), random.random) for number in range(1, OTHERS + 1)]
     for other in others:
         other.add("payments", Dependency("payments", failures=OSError).settings, 0.0)
-    now = 0.0
-    while True:
-        for other in others:
-            now += 60.0  # by their own clocks: each time is one at which they speak
-            server.store(other.take_records(now)[:1])
-            await asyncio.sleep(1 / RECORDS_A_SECOND)
+    # By their own clocks: each time is one at which they speak.
+    return [others[number % OTHERS].take_records(60.0 * number)[:1] for number in range(count)]
+
+
+async def chatter(server: MemoryLogServer, records: list[list[bytes]]) -> None:
+    for each in records:
+        server.store(each)
+        await asyncio.sleep(1 / RECORDS_A_SECOND)
 
 
 async def once(messages: int, server: MemoryLogServer | None, *, busy: bool) -> float:
@@ -65,7 +68,8 @@ async def once(messages: int, server: MemoryLogServer | None, *, busy: bool) -> 
     broker = broker_with(messages)
     payments = Dependency("payments", failures=OSError)
     log = None if server is None else MemoryFleetLog(server)
-    talking = asyncio.create_task(chatter(server)) if busy and server is not None else None
+    said = beats(1000) if busy else []
+    talking = asyncio.create_task(chatter(server, said)) if busy and server is not None else None
     async with Guard(signals=False, fleet=log) as guard:
         await asyncio.sleep(0.05)
         gc.collect()
@@ -86,8 +90,9 @@ async def once(messages: int, server: MemoryLogServer | None, *, busy: bool) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--messages", type=int, default=60_000)
+    parser.add_argument("--messages", type=int, default=300_000)
     chosen = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     kinds = {"without": (False, False), "quiet": (True, False), "busy": (True, True)}
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(chosen.rounds):

@@ -145,10 +145,16 @@ def _missing(error: Unavailable) -> None:
 @pytest.fixture(autouse=True)
 def log_levels() -> Iterator[None]:
     """Give loggers their levels back: a command of holdgate's own, run in this process, silences some for its process."""
-    before = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
+    before = _levels()
     yield
-    for name in list(logging.root.manager.loggerDict):
-        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+    for name, level in _levels().items():
+        # Only what differs: to set a level clears the caches of all loggers, and hardly any test changes one.
+        if level != before.get(name, logging.NOTSET):
+            logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+
+
+def _levels() -> dict[str, int]:
+    return {name: logger.level for name, logger in list(logging.root.manager.loggerDict.items()) if isinstance(logger, logging.Logger)}
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 # The server of each process, in turn. RabbitMQ has twice as many tests as Kafka; one process of six computes from the beginning, while the
 # tests of the others wait for their brokers.
 ROLES = ("rabbitmq", "kafka", "rabbitmq", "kafka", "rabbitmq", None)
+# What a name has in it, and the server that its test then needs; the first one counts. The names of servers, and of what runs on them.
+SERVER_OF = {
+    "rabbitmq": "rabbitmq",
+    "kafka": "kafka",
+    "confluent": "kafka",  # another client of the same broker
+    "celery": "rabbitmq",
+    "examples/test_both_brokers": "rabbitmq",
+    "examples/test_dead_letters_example": "kafka",
+    "examples/test_scraped": "kafka",
+    "cli/fleet/test_command": "kafka",
+}
 # More tests of one server than this are worth one more of it: it takes as long to start as about so many of them.
 WORTH_ANOTHER = 30
 
@@ -27,7 +38,7 @@ WORTH_ANOTHER = 30
 def server_of(nodeid: str) -> str | None:
     """Return the server that a test probably needs, by its name, which is all that is known where tests are shared out. None means that it
     probably needs none. A test of which this is wrong runs all the same."""
-    return next((server for server in ("rabbitmq", "kafka") if server in nodeid), None)
+    return next((server for word, server in SERVER_OF.items() if word in nodeid), None)
 
 
 class Sharing(LoadScopeScheduling):

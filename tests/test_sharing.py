@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import ROLES, WORTH_ANOTHER, server_of
+from tests.sharing import ROLES, SERVER_OF, WORTH_ANOTHER, server_of
 
 pytest_plugins = ["pytester"]
 
@@ -26,12 +26,22 @@ def pytest_runtest_call(item):
 MANY = "import pytest\n\n@pytest.mark.parametrize('number', range({count}))\ndef test_it(number):\n    {body}\n"
 
 
+# With the one plugin that the runs are of: each of their processes would import what all others bring.
+PLUGINS = ("-p", "xdist.plugin", "-p", "no:cacheprovider")
+
+
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs of pytest find this folder's files, and no plugin by itself."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: int, **counts: int) -> dict[str, list[str]]:
     """Run files of so many tests each, by name, in so many processes; return what each process ran, in its order."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    alone(monkeypatch)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(**{f"test_{name}": MANY.format(count=count, body="pass") for name, count in counts.items()})
-    outcome = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-n", str(processes))
+    outcome = pytester.runpytest_subprocess(*PLUGINS, "-n", str(processes))
     outcome.assert_outcomes(passed=sum(counts.values()))
     ran = defaultdict(list)
     for line in (pytester.path / "ran.txt").read_text().splitlines():
@@ -73,11 +83,26 @@ def test_a_server_that_is_nobodys_is_everybodys(pytester: pytest.Pytester, monke
     assert [server_of(test) for test in ran["gw0"]] == ["rabbitmq"] * 2 + [None] * 2 + ["kafka"] * 2
 
 
+@pytest.mark.parametrize("word", SERVER_OF)
+def test_a_word_in_a_name_still_stands_for_a_test(word: str) -> None:
+    """A file that was renamed would start one more broker wherever it runs, without a word."""
+    tests = Path(__file__).parent
+
+    assert any(word in path.relative_to(tests).as_posix() for path in tests.rglob("*.py"))
+
+
+def test_another_name_for_a_server_comes_after_its_own() -> None:
+    """A scenario on RabbitMQ in a file of Kafka's needs RabbitMQ, and a test of confluent-kafka needs Kafka."""
+    assert server_of("tests/scenarios/test_outage.py::test_it[confluent]") == "kafka"
+    assert server_of("tests/integrations/celery/test_guarding.py::test_it") == "rabbitmq"
+    assert server_of("tests/examples/test_both_brokers.py::test_on_kafka") == "kafka"
+
+
 def test_the_tests_of_a_process_that_crashed_go_on(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that takes its place ends them; the test that crashed has failed."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    alone(monkeypatch)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_kafka=MANY.format(count=8, body="import os; number == 3 and os._exit(1)"))
-    outcome = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio", "-n", "2")
+    outcome = pytester.runpytest_subprocess(*PLUGINS, "-n", "2")
 
     outcome.assert_outcomes(passed=7, failed=1)

@@ -46,3 +46,19 @@ def test_the_later_answer_knows_the_window_and_the_longer_wait_holds() -> None:
     assert Told(12.0).after(early) == Told(12.0, 5, 30.0)
     assert Told(reset=3.0).after(early) == Told(9.0, None, 3.0)
     assert Told().after(Told()) == Told()
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        (Told(12.0), 12.0),
+        (Told(12.0, 0, 12.0), 12.0),
+        (Told(12.0, 3, 60.0), 12.0),
+        (Told(12.0, 3, 12.0), None),
+        (Told(None, 3, 12.0), None),
+        (Told(), None),
+    ],
+)
+def test_trap_the_end_of_a_window_with_calls_left_is_no_wait(told: Told, seconds: float | None) -> None:
+    """A 429 names a quota of 100,000 an hour that is nearly full: another limit has refused, and an hour is not what it wants."""
+    assert told.sure_wait == seconds

@@ -23,6 +23,7 @@ from holdgate_lab.fleet.scenario import (
 from holdgate_lab.simulate.reading import FAULT_KEYS, scenario_of
 from holdgate_lab.simulate.shipped import named, shipped
 from holdgate_lab.worlds.catalogue import WORLDS
+from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
 from holdgate_lab.worlds.world import Promise
 
@@ -58,7 +59,8 @@ def shipped_table() -> str:
 
 def worlds_table() -> str:
     """The worlds with a limit, and what is promised for each."""
-    rows = [(world.letter, f"`{name}`", world.teaches, promised(world.promise)) for name, world in {**WORLDS, **MORE_WORLDS}.items()]
+    every = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS}
+    rows = [(world.letter, f"`{name}`", world.teaches, promised(world.promise)) for name, world in every.items()]
     return table(("", "name", "what it is", "promised"), rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from docs.generate.tables import table
 
 from holdgate.core import Reason, State
-from holdgate.core.states import TRANSITIONS, Trigger
+from holdgate.core.transitions import TRANSITIONS, Trigger
 
 # What an operator or a fleet does to a circuit; the README's diagram leaves it out.
 OUTSIDE = frozenset({Trigger.FORCE_ENDED, Trigger.RESET, Trigger.FLEET_WAITS, Trigger.FLEET_RAMPS, Trigger.FLEET_RECOVERED})

@@ -24,6 +24,14 @@ class Told(NamedTuple):
     remaining: int | None = None
     reset: float | None = None
 
+    @property
+    def sure_wait(self) -> float | None:
+        """Return how many seconds to wait before a throttled call is made again. None means that nobody knows.
+
+        A wait that is no more than the end of a window with calls left in it is a guess: another limit has refused, which is not named.
+        """
+        return None if self.remaining and self.retry_after == self.reset else self.retry_after
+
     def after(self, earlier: Told) -> Told:
         """Return what both together say, this one being the later: its window counts, and of two times to wait the longer."""
         waits = [wait for wait in (self.retry_after, earlier.retry_after) if wait is not None]

@@ -13,6 +13,7 @@ from benchmarks import limits, limits_real
 from holdgate_lab.worlds.answers import CountingClient, StatusError
 from holdgate_lab.worlds.catalogue import WORLDS, quota, rate, slow_servers, strangers
 from holdgate_lab.worlds.figures import WorldFigures
+from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
 from holdgate_lab.worlds.playing import Scene, play
 
@@ -46,7 +47,7 @@ def test_a_promise_looks_like_its_cell() -> None:
 
 def test_every_world_is_in_the_table() -> None:
     """In the order of the catalogue; and those alone that are asked for."""
-    assert [world.name for world in limits.chosen(())] == [*WORLDS, *MORE_WORLDS]
+    assert [world.name for world in limits.chosen(())] == [*WORLDS, *MORE_WORLDS, *HARD_WORLDS]
     assert [world.name for world in limits.chosen(["cap", "bursts"])] == ["cap", "bursts"]
 
 

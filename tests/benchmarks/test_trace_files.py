@@ -10,9 +10,8 @@ import pytest
 from benchmarks.trace_files import GOOD, HELD, OUTAGE, PACKAGE, RETRIED, Trace, counted, on_memory, row
 
 # What a story may take, on the broker in memory. Fewer is better: lower the limit then.
-# A failure takes ten files to be put into words (runtime/failures.py, outages.py, folding.py ...) and counted, and three more to find out
-# whether it says "not so fast" (known_limits.py) and what that means for those that wait (flow/limiting.py, core/limited_calls.py).
-LIMITS = {GOOD: 22, RETRIED: 46, HELD: 54, OUTAGE: 56}
+# Which they are, and why each is an idea of its own: docs/explanation/architecture.md.
+LIMITS = {GOOD: 13, RETRIED: 38, HELD: 48, OUTAGE: 51}
 
 
 @pytest.fixture(scope="module")

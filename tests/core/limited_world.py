@@ -14,7 +14,11 @@ REFUSAL = 0.02
 
 @dataclass
 class Service:
-    """Lets in `rate` a second with a `burst`, at most `cap` at once, and works on `servers` of them for `seconds` each."""
+    """Lets in `rate` a second with a `burst`, at most `cap` at once, and works on `servers` of them for `seconds` each.
+
+    `window`: so many in each minute, too. `ban`: after a refusal nothing is let in for so many seconds; `anew`: after each of them.
+    `by_chance`: every so many-th call is refused, whatever else goes on; 0 is none.
+    """
 
     rate: float = 1e9
     burst: float = 1e9
@@ -24,6 +28,14 @@ class Service:
     refusal: Outcome = Outcome.THROTTLED
     told: Callable[[float], Told | None] = lambda _now: None
     is_silent: Callable[[float], bool] = lambda _now: False
+    window: int = 10**9
+    ban: float = 0.0
+    anew: bool = False
+    by_chance: int = 0
+    asked: int = 0
+    banned: float = -1.0
+    minute: int = -1
+    used: int = 0
     tokens: float = -1.0
     at: float = 0.0
     inside: int = 0
@@ -37,15 +49,27 @@ class Service:
             return now + 5.0, Outcome.FAILURE
         self.tokens = self.burst if self.tokens < 0 else min(self.burst, self.tokens + (now - self.at) * self.rate)
         self.at = now
-        if self.tokens < 1 or self.inside >= self.cap:
+        if not self.is_open(now):
             return now + REFUSAL, self.refusal
         self.tokens -= 1
+        self.used += 1
         self.inside += 1
         self.calls += 1
         begins = now if len(self.busy) < self.servers else max(now, heapq.heappop(self.busy))
         ends = begins + self.seconds(self.calls)
         heapq.heappush(self.busy, ends)
         return ends, Outcome.SUCCESS
+
+    def is_open(self, now: float) -> bool:
+        self.asked += 1
+        if int(now // 60) != self.minute:
+            self.minute, self.used = int(now // 60), 0
+        if self.by_chance and self.asked % self.by_chance == 0:
+            return False
+        has_room = self.tokens >= 1 and self.inside < self.cap and self.used < self.window
+        if (now < self.banned and self.anew) or (now >= self.banned and not has_room):
+            self.banned = now + self.ban
+        return has_room and now >= self.banned
 
 
 @dataclass

@@ -31,8 +31,6 @@ from holdgate.core import (
     TimeWindow,
 )
 from holdgate.core.circuit import EVENTS_KEPT
-from holdgate.core.outages import Outage
-from holdgate.core.states import Trigger
 from holdgate.errors import HoldgateError, SettingsError
 
 
@@ -82,7 +80,7 @@ def test_an_impossible_trigger_changes_nothing() -> None:
     circuit = opened()
     before = circuit.snapshot(1.0)
     with pytest.raises(HoldgateError):
-        circuit._open(Trigger.BREACHED, Reason.FAILURE_RATE, 1.0, Outage())
+        circuit._open(Reason.FAILURE_RATE, 1.0)
     assert circuit.snapshot(1.0) == before
     assert kinds(circuit.take_events()) == ["ThresholdExceeded", "CircuitOpened"]
 

@@ -129,7 +129,7 @@ def test_a_key_is_judged_by_as_many_results_as_the_window_has_calls() -> None:
     key = Key(CircuitSettings(window=CountWindow(3), consecutive_failures=None))
     key.calls(FAILED, 1)
     key.calls(OK, 3)
-    assert key.record.snapshot(key.now) == (3, 0)
+    assert key.record.seen_at(key.now) == (3, 0, 0)
 
 
 def test_slow_calls_open_it_as_well() -> None:

@@ -326,6 +326,29 @@ def test_counts_are_shown_and_keys_are_not() -> None:
     assert whole.keys.name == "payments"
 
 
+def test_a_share_is_one_of_each_keys_numbers() -> None:
+    """A worker of four has a quarter of what each tenant may have, also of other numbers later."""
+    whole = Whole(limits=Limits(concurrency=8, adaptive=False))
+    whole.circuit.limits.set_share(1 / 4, whole.now)
+    whole.keys.start("acme", whole.now)
+    assert whole.free("acme") == 1
+    whole.keys.set_limits(Limits(concurrency=40, adaptive=False), whole.now)
+    assert whole.free("acme") == 9
+    whole.circuit.limits.set_share(1.0, whole.now)
+    assert whole.free("acme") == 39
+
+
+def test_a_share_of_what_keys_find_out_changes_nothing() -> None:
+    """It is this worker's own part anyway, and is not forgotten for it."""
+    whole = Whole()
+    whole.calls("acme", FAILED, 5)
+    whole.circuit.limits.set_share(0.5, whole.now)
+    assert whole.free("acme") == 0
+    whole.keys.set_limits(Limits(concurrency=8, adaptive=False), whole.now)
+    whole.keys.start("globex", whole.now)
+    assert whole.free("globex") == 3
+
+
 @pytest.mark.parametrize("outcomes", [(FAILED,), (THROTTLED, OK), (OK,)])
 def test_a_key_takes_less_than_a_kilobyte(outcomes: tuple[Outcome, ...]) -> None:
     """Down, throttled with a pace that was found, or with numbers of its own."""

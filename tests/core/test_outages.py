@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.core.driving import DOUBLING, FAILURE, FIRST_WAIT, SUCCESS, acquire, call, calls, half_opened, opened
 
-from holdgate.core import Circuit, CircuitClosed, CircuitOpened, CircuitSettings, RampSettings, State
+from holdgate.core import Circuit, CircuitClosed, CircuitOpened, CircuitSettings, Limits, RampSettings, State
 from holdgate.core.outages import Asked, Outage, level_raised, level_wait, middle_draw, opened_until
 
 BY_LEVEL = CircuitSettings(open_duration=5.0, open_multiplier=2.0, open_duration_max=30.0, open_jitter=0.2)
@@ -234,3 +234,87 @@ def test_only_full_healthy_intervals_count(seconds: float, level: int) -> None:
 def test_without_chance_the_jitter_is_left_out() -> None:
     """The default draw is the middle of the range."""
     assert middle_draw() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("probes", "age", "seconds"),
+    [
+        (0, 5.0, 4.0),
+        (1, 15.0, 4.0),
+        (4, 40.0, 1.7**4),
+        (5, 60.0, 1.7**5),
+        (6, 80.0, 20.0),
+        (30, 600.0, 20.0),
+        (60, 3600.0, 120.0),
+        (99, 9e4, 300.0),
+    ],
+)
+def test_after_a_probe_that_hung_the_wait_grows_to_twenty_seconds(probes: int, age: float, seconds: float) -> None:
+    """From the first wait on, measured from when it was given up; then a thirtieth of the age, up to the longest."""
+    outage = Outage(since=0.0, level=1, probes=probes)
+    assert opened_until(BY_AGE, outage, Asked(age - 5.0, age, 0.5, is_silence=True)) - age == pytest.approx(seconds)
+
+
+def test_the_wait_after_a_silence_has_the_jitter_and_needs_no_outage() -> None:
+    """Workers that hung together ask apart; a fleet may have opened it."""
+    assert opened_until(BY_AGE, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 1.0, is_silence=True)) - 100.0 == pytest.approx(
+        24.0
+    )
+    assert opened_until(BY_AGE, Outage(level=1), Asked(95.0, 100.0, 0.5, is_silence=True)) - 100.0 == pytest.approx(4.0)
+
+
+def test_a_long_first_wait_is_kept_after_a_silence() -> None:
+    """Somebody has set it."""
+    settings = CircuitSettings(open_duration=60.0, open_jitter=0.0)
+    assert opened_until(settings, Outage(since=0.0, level=1, probes=9), Asked(95.0, 100.0, 0.5, is_silence=True)) == pytest.approx(160.0)
+
+
+def _hung(circuit: Circuit, at: float) -> float:
+    """A probe that hangs for five seconds. Returns the seconds until the next."""
+    circuit.advance(at)
+    call(circuit, FAILURE, at, took=5.0)
+    deadline = circuit.next_deadline()
+    assert deadline is not None
+    return deadline - at - 5.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "waits"), [(Limits(), [3.5, 3.5]), (Limits(concurrency=9, adaptive=False), [0.175, 0.175]), (None, [0.175, 0.175])]
+)
+def test_a_limiter_that_learns_makes_probes_that_hang_come_less_often(limits: Limits | None, waits: list[float]) -> None:
+    """It knows how long an answer takes, so that a hang is none. Without it, what is left of the wait is next to nothing."""
+    circuit = Circuit("payments", CircuitSettings(open_jitter=0.0), limits=limits)
+    for number in range(5):
+        call(circuit, SUCCESS, float(number), took=0.2)
+    calls(circuit, "FFFFF", 10.0)
+    found = []
+    for _ in waits:
+        deadline = circuit.next_deadline()
+        assert deadline is not None
+        found.append(_hung(circuit, deadline))
+    assert found == pytest.approx(waits)
+
+
+def test_a_probe_that_is_refused_quickly_waits_as_ever() -> None:
+    """That is no silence, whatever a limiter knows."""
+    circuit = Circuit("payments", CircuitSettings(open_jitter=0.0), limits=Limits())
+    for number in range(5):
+        call(circuit, SUCCESS, float(number), took=0.2)
+    calls(circuit, "FFFFF", 10.0)
+    circuit.advance(110.0)
+    call(circuit, FAILURE, 110.0, took=0.02)
+    assert circuit.next_deadline() == pytest.approx(120.0)
+
+
+def test_with_a_multiplier_a_silence_waits_by_its_level() -> None:
+    """Who has set that gets it, with a limiter as without: ten seconds at level two, five of which the probe has hung."""
+    circuit = Circuit("payments", CircuitSettings(open_duration=5.0, open_jitter=0.0, open_multiplier=2.0), limits=Limits())
+    for number in range(5):
+        call(circuit, SUCCESS, float(number), took=0.2)
+    calls(circuit, "FFFFF", 10.0)
+    assert _hung(circuit, 15.0) == pytest.approx(10.0)
+
+
+def test_after_a_relapse_a_silence_waits_by_its_level() -> None:
+    """A dependency that flaps is asked as seldom as it was."""
+    assert opened_until(BY_AGE, Outage(since=0.0, level=2), Asked(10.0, 15.0, 0.5, is_silence=True)) == pytest.approx(26.0)

@@ -49,6 +49,17 @@ def test_a_probe_goes_alone() -> None:
     assert ramp.stage_ends is None
 
 
+def test_the_seconds_of_good_results_are_added_up() -> None:
+    """Of those of the running stage, whatever the others took."""
+    ramp = ramp_at(4)
+    for result, took in ((StageResult.GOOD, 0.5), (StageResult.FAILED, 5.0), (StageResult.SLOW, 5.0), (StageResult.GOOD, 0.25)):
+        ramp.count(ramp.stage, result, 1.0, took=took)
+    ramp.count(ramp.stage - 1, StageResult.GOOD, 1.0, took=9.0)
+    assert ramp.good_seconds == 0.75
+    ramp.conclude(1.0, 0)
+    assert ramp.good_seconds == 0.0
+
+
 def test_initial_never_passes_full() -> None:
     """A full rate below `initial` bounds the first stage."""
     ramp = Ramp(RampSettings(initial=4), 2)

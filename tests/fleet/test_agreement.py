@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 
 from holdgate.fleet.agreement import JUMP, MISMATCHES, Agreement, Course, ReadAs
-from holdgate.fleet.records import Bad, Bye, Claim, FleetOrder, FleetRecord, Good, Lead, Need, Rest, Said, StageTally
-from holdgate.fleet.shares import checksum
+from holdgate.fleet.records import Bad, Bye, Claim, FleetOrder, FleetRecord, Good, Lead, Need, Rest, Said, StageTally, ToldToWait
+from holdgate.fleet.shares import checksum, in_order
 
 NAME = "payments"
 A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
@@ -168,6 +171,23 @@ def test_a_verdict_about_other_sharers_is_not_followed_for_long() -> None:
     assert (agreement.stage, sum(agreement.shares.values())) == (2, 6)
 
 
+def test_a_share_goes_to_another_with_the_verdict_after_the_next() -> None:
+    """Somebody who comes before another one in the order: neither has the call until the conductor has spoken again."""
+    log = Log()
+    agreement = log.open()
+    log.here(B, backlog=False)
+    one = {A: 4}
+    log.read(A, replace(lead("ramp", stage=1, limit=1), sharers=checksum(one)))
+    assert agreement.shares == {A: 1}
+    first = next(turn for turn in range(20) if in_order(SHARERS, turn)[0] == B)
+    log.here(B)
+    verdict = replace(lead("ramp", stage=2, limit=1), turn=first)
+    log.read(A, verdict)
+    assert agreement.shares == {A: 0, B: 0}
+    log.read(A, verdict)
+    assert agreement.shares == {A: 0, B: 1}
+
+
 def test_a_claim_asks_who_shares() -> None:
     """With a new conductor only workers that have spoken since take part, so a worker that died long ago has no share."""
     log = Log()
@@ -218,11 +238,84 @@ def test_results_count_for_their_stage() -> None:
     log.read(A, lead("ramp", stage=1, limit=8))
     log.read(B, StageTally(NAME, 1, 1, 0), StageTally(NAME, 1, 2, 1), StageTally(NAME, 2, 9, 9))
     log.read(C, StageTally(NAME, 1, 5, 5))
-    assert agreement.tallies == {B: (2, 1)}
+    assert agreement.tallies == {B: (2, 1, 0)}
     log.read(B, StageTally(NAME, 1, 2**31 - 1, 2**31 - 1))
-    assert agreement.tallies == {B: (1000, 1000)}
+    assert agreement.tallies == {B: (1000, 1000, 0)}
+    log.read(B, StageTally(NAME, 1, 4, 0, 250))
+    assert agreement.tallies == {B: (4, 0, 250)}
     log.read(A, lead("ramp", stage=2, limit=8))
     assert agreement.tallies == {}
+
+
+def test_a_broken_ramp_is_remembered_while_the_outage_lasts() -> None:
+    """Where it broke, and when it had begun; a ramp that broke with a call or two was no load, and a new outage knows of none."""
+    log = Log()
+    agreement = log.open()
+    assert (agreement.broke_at, agreement.resumed_at) == (0, None)
+    log.read(A, lead("ramp", stage=1, limit=2))
+    resumed = agreement.resumed_at
+    assert resumed == log.now
+    log.read(A, lead("wait", stage=2))
+    assert agreement.broke_at == 0
+    log.read(A, lead("ramp", stage=3, limit=8), lead("ramp", stage=4, limit=16), lead("wait", stage=5), lead("wait", stage=5))
+    assert (agreement.broke_at, agreement.resumed_at) == (16, pytest.approx(resumed + 0.2))
+    log.read(A, lead("up", stage=5))
+    log.read(A, Bad(NAME, 1, False))
+    log.read(B, Bad(NAME, 1, False), Claim(NAME, 2))
+    assert (agreement.course, agreement.broke_at, agreement.resumed_at) == (Course.WAIT, 0, None)
+
+
+def test_who_has_read_the_claim_in_the_past_of_the_log_learns_when_it_was() -> None:
+    """A newcomer reads the last seconds in one piece and takes the claim for new; the verdict after it has the age of the outage."""
+    log = Log(witness=False)
+    log.now = 1000.0
+    agreement = log.open()
+    assert agreement.began > 1000.0
+    log.read(A, lead(age=25))
+    assert agreement.began == pytest.approx(log.now - 25)
+    log.read(A, lead(age=3))
+    assert agreement.began == pytest.approx(log.now - 25.1)
+
+
+def test_what_a_server_tells_the_conductor_counts_for_all() -> None:
+    """The conductor's probe asks for all. What one other worker is told is its own affair, and what a quorum is told is everybody's."""
+    log = Log()
+    agreement = log.open()
+    log.read(B, ToldToWait(NAME, 600))
+    assert agreement.told_until(2) == -inf
+    log.read(C, ToldToWait(NAME, 60))
+    assert agreement.told_until(2) == log.now + 60
+    agreement.left(C, log.now)
+    log.read(A, ToldToWait(NAME, 120))
+    until = log.now + 120
+    assert agreement.told_until(3) == until
+    log.read(A, Rest(NAME, 1))
+    assert agreement.told_until(3) == until
+    log.read(C, Claim(NAME, 2))
+    assert agreement.told_until(3) == until
+    log.read(C, lead("up", 2))
+    assert agreement.told_until(1) == -inf
+
+
+def test_a_newcomer_learns_from_the_verdict_for_how_long_a_server_is_left_alone() -> None:
+    """A repetition of what is known puts the end off by nothing; a longer wait is news."""
+    log = Log()
+    agreement = log.open()
+    log.read(A, replace(lead(), told=60))
+    until = agreement.told_until(2)
+    assert until == log.now + 60
+    log.read(A, replace(lead(), told=61), lead())
+    assert agreement.told_until(2) == until
+    log.read(A, replace(lead(), told=90))
+    assert agreement.told_until(2) == log.now + 90
+
+
+def test_a_good_call_after_bad_ones_is_noted() -> None:
+    """So that nobody takes the next failure for the beginning of an outage."""
+    log = Log()
+    assert log.agreement.good_at == -inf
+    log.read(A, Bad(NAME, 1, False), Good(NAME))
+    assert log.agreement.good_at == log.now
 
 
 def test_a_conductor_that_leaves_leaves_the_epoch() -> None:

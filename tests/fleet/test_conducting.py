@@ -14,7 +14,7 @@ from holdgate.core.ramp import StageResult
 from holdgate.fleet.agreement import Agreement, Course, ReadAs
 from holdgate.fleet.conducting import PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, ConductorView, probe_due, spread
 from holdgate.fleet.records import Bad, Claim, FleetRecord, Need, StageTally
-from holdgate.fleet.shares import checksum
+from holdgate.fleet.shares import checksum, parts_of
 
 NAME = "payments"
 ME, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -168,6 +168,60 @@ def test_a_stage_without_results_is_given_to_others() -> None:
     term.step()
     assert before == (1, 0, 1)
     assert (term.conductor.stage, term.conductor.turn, term.conductor.limit) == (2, 1, 1)
+
+
+def test_the_durations_of_all_workers_hold_the_limit() -> None:
+    """A stage whose calls take three times as long as usual is good, and the next one has the same limit."""
+    term = Term(full=64).know(usual=0.1).climbed()
+    for stage, took, limit in ((1, 0.1, 2), (2, 0.1, 4), (3, 0.1, 8), (4, 0.35, 8), (5, 0.35, 8), (6, 0.2, 9)):
+        count = term.agreement.limit
+        term.read(OTHER, StageTally(NAME, stage, count, 0, int(1000 * took * count)))
+        term.know(stage=stage, stage_good=count, stage_seconds=took * count).step().lead()
+        assert (term.agreement.stage, term.agreement.limit) == (stage + 1, limit)
+
+
+def test_a_stage_is_judged_by_those_that_report() -> None:
+    """Of twenty workers with a share six write their results, and a stage does not wait for those of the others."""
+    term = Term(full=80)
+    others = [f"{worker:012x}" for worker in range(20)]
+    for worker in (ME, OTHER):
+        term.agreement.here(worker, Need(NAME, False, 4, 0), term.reading)
+    for worker in others:
+        term.agreement.here(worker, Need(NAME, True, 4, 0), term.reading)
+    term.climbed()
+    for _ in range(7):
+        stage = term.agreement.stage
+        limit = term.agreement.limit
+        for worker, part in parts_of(max(3, limit), term.agreement.shares, limit, stage).items():
+            term.read(worker, StageTally(NAME, stage, part, 0))
+        term.step().lead()
+        assert term.agreement.stage == stage + 1
+    assert term.agreement.limit == 80
+
+
+def test_after_a_broken_ramp_the_next_one_is_gentle() -> None:
+    """From half of where it broke on the limit grows by an eighth."""
+    term = Term(full=64).climbed()
+    for _ in range(4):
+        stage = term.agreement.stage
+        term.know(stage=stage, stage_good=term.agreement.limit).step().lead()
+    assert term.agreement.limit == 16
+    term.know(stage=term.agreement.stage, stage_good=0, stage_bad=3).step().lead()
+    assert (term.agreement.course, term.agreement.broke_at) == (Course.WAIT, 16)
+    term.know(probes_succeeded=2).step().lead()
+    limits = []
+    for _ in range(7):
+        limits.append(term.agreement.limit)
+        term.know(stage=term.agreement.stage, stage_good=term.agreement.limit, stage_bad=0).step().lead()
+    assert limits == [1, 2, 4, 8, 9, 10, 11]
+
+
+def test_a_wait_does_not_say_who_shares() -> None:
+    """So a verdict is no news with each worker that has spoken; a ramp says it."""
+    term = Term()
+    assert term.conductor.verdict(term.agreement, 77, 0.0).sharers == 0
+    term.climbed()
+    assert term.conductor.verdict(term.agreement, 77, 0.0).sharers == 77
 
 
 def test_a_takeover_goes_on_where_the_ramp_was() -> None:

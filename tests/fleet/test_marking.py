@@ -71,7 +71,7 @@ def test_what_the_fleet_has_forgotten_is_written_again() -> None:
 
 
 def test_a_part_of_a_stage_that_is_done_is_written_immediately() -> None:
-    """As soon as a worker has the results of its part, or a bad one, it says so; otherwise twice a second."""
+    """As soon as a worker has the results of its part, or a bad one, it says so; otherwise once a second."""
     marking = Marking(NAME, 0.0)
     assert marking.tally(7, 0, 0, 4, 0.0) is None
     assert marking.tally(7, 1, 0, 4, 0.1) is None
@@ -80,8 +80,16 @@ def test_a_part_of_a_stage_that_is_done_is_written_immediately() -> None:
     assert marking.tally(7, 4, 0, 4, 0.3) is None
     assert marking.due is None
     assert marking.tally(7, 5, 0, 4, 0.3) is None
-    assert marking.tally(7, 5, 1, 4, 0.4) == StageTally(NAME, 7, 5, 1)
-    assert marking.tally(7, 6, 1, 4, 0.4 + TALLY_EVERY) == StageTally(NAME, 7, 6, 1)
+    assert marking.tally(7, 5, 1, 4, 0.5) == StageTally(NAME, 7, 5, 1)
+    assert marking.tally(7, 6, 1, 4, 0.4 + TALLY_EVERY) is None
+    assert marking.tally(7, 6, 1, 4, 0.5 + TALLY_EVERY) == StageTally(NAME, 7, 6, 1)
+
+
+def test_results_say_how_long_they_took() -> None:
+    """The good ones together, in milliseconds; more than a record can say is cut."""
+    marking = Marking(NAME, 0.0)
+    assert marking.tally(7, 4, 0, 4, 0.0, took=0.8125) == StageTally(NAME, 7, 4, 0, 812)
+    assert marking.tally(8, 4, 0, 4, 0.0, took=1e12) == StageTally(NAME, 8, 4, 0, 2**31 - 1)
 
 
 def test_a_new_stage_begins_at_nothing() -> None:

@@ -22,7 +22,7 @@ from holdgate.fleet import (
     FleetSettings,
     Word,
 )
-from holdgate.fleet.member import MOST_OUTSTANDING, RECORDS, parts
+from holdgate.fleet.member import ANSWER_WITHIN, MOST_OUTSTANDING, RECORDS, parts
 from holdgate.fleet.records import (
     LARGEST,
     Bad,
@@ -38,6 +38,7 @@ from holdgate.fleet.records import (
     Rest,
     Said,
     StageTally,
+    ToldToWait,
     decode,
     encode,
 )
@@ -346,6 +347,36 @@ def test_the_fleet_opens_by_pooled_failures() -> None:
     assert bench.look(BAD).epoch == 1
 
 
+def test_what_a_server_asks_for_is_told_once() -> None:
+    """For how long it is to be left alone, in whole seconds; a later end is told again, and one that is over is not."""
+    bench = Bench()
+    told = replace(OPENED, opened_by=Reason.RETRY_AFTER, told_until=59.5)
+    bench.look(told)
+    assert of(ToldToWait, bench.turn()) == [ToldToWait(NAME, 60)]
+    bench.look(told)
+    assert of(ToldToWait, bench.turn(1.0)) == []
+    bench.look(replace(told, told_until=100.5))
+    assert of(ToldToWait, bench.turn(1.0)) == [ToldToWait(NAME, 100)]
+    bench.now = 200.0
+    bench.look(replace(told, told_until=150.0))
+    assert of(ToldToWait, bench.turn()) == []
+
+
+def test_nobody_probes_before_the_server_may_be_asked_again() -> None:
+    """The next probe is due when it says, at most as much later as the settings let it ask for, and the verdict repeats it."""
+    bench = Bench()
+    bench.open(ME)
+    bench.look(BAD)
+    bench.turn()
+    assert bench.member.snapshot(0.0).agreements[0].probe_in == 3.5
+    bench.look(replace(BAD, state=State.OPEN, opened_by=Reason.RETRY_AFTER, told_until=100.0))
+    bench.turn()
+    assert bench.member.snapshot(0.0).agreements[0].probe_in == 100.0
+    assert [each.told for each in of(Lead, bench.turn(1.0))] == [99]
+    bench.hear(ME, ToldToWait(NAME, 86_400))
+    assert bench.member.snapshot(1.0).agreements[0].probe_in == 3599.0
+
+
 def test_an_opening_that_nobody_follows_is_forgotten() -> None:
     """If the claim never comes back, the worker goes by its own rules after two seconds."""
     bench = Bench()
@@ -394,7 +425,9 @@ def test_a_conductor_beats_every_second() -> None:
     assert of(Lead, bench.turn(0.9)) == []
     assert len(of(Lead, bench.turn(0.1))) == 1
     bench.meet(C)
-    assert len(of(Lead, bench.turn(0.1))) == 1
+    assert of(Lead, bench.turn(0.1)) == []  # who shares is no news of a wait
+    bench.look(replace(BAD, state=State.OPEN, probes_failed=1))
+    assert len(of(Lead, bench.turn())) == 1
 
 
 def test_a_verdict_that_does_not_come_back_is_written_again() -> None:
@@ -472,8 +505,75 @@ def test_results_of_a_share_are_written() -> None:
     half_open = replace(WELL, state=State.HALF_OPEN, stage=1, stage_good=4, opened_by=Reason.FLEET)
     bench.look(half_open)
     assert of(StageTally, bench.turn()) == [StageTally(NAME, 1, 4, 0)]
-    bench.look(OPENED)
+    bench.look(replace(OPENED, stage=1))
     assert of(Here, bench.turn(1.0)) == [Here(2, (Need(NAME, False, 4, 1),))]
+
+
+def test_what_opened_a_circuit_before_the_ramp_keeps_nobody_out_of_it() -> None:
+    """A worker that has opened by its own rules in the outage says that it takes part, also in the turn in which the ramp begins."""
+    bench = Bench()
+    bench.open(A)
+    bench.look(OPENED)
+    bench.turn(0.5)
+    bench.meet(A, B)
+    bench.hear(A, Lead(NAME, 1, "ramp", 1, 12, 0, checksum({ME: 4, A: 4, B: 4}), 0, 1))
+    bench.look(OPENED)
+    assert of(Here, bench.turn(2.0)) == [Here(2, (Need(NAME, True, 4, 1),))]
+
+
+def test_a_takeover_in_the_ramp_is_answered_soon() -> None:
+    """The new conductor gives shares to those that have spoken since, so everybody does within a second; in a wait there is time."""
+    bench = Bench()
+    bench.open(A)
+    bench.look(BAD)
+    bench.turn(0.5)
+    bench.hear(B, Claim(NAME, 2))
+    assert of(Here, bench.turn(1.0)) == []
+    bench.hear(B, Lead(NAME, 2, "ramp", 1, 1, 0, checksum({}), 0, 1))
+    bench.hear(A, Claim(NAME, 3))
+    bench.look(BAD)
+    assert of(Here, bench.turn(ANSWER_WITHIN / 2)) == [Here(2, (Need(NAME, True, 4, 3),))]
+
+
+def test_of_a_large_stage_only_some_report() -> None:
+    """With a share for each of twenty workers six write their results, and another one only when its calls fail in a row."""
+    bench = Bench()
+    bench.open(A)
+    bench.look(BAD)
+    bench.turn(0.5)
+    others = [f"{number:012x}" for number in range(19)]
+    bench.meet(*others)
+    bench.hear(A, Here(2, (Need(NAME, False, 4, 0),)), Here(2, (Need(NAME, False, 4, 0),)))
+    bench.hear(B, Here(2, (Need(NAME, False, 4, 0),)))
+    sharers = dict.fromkeys([ME, *others], 4)
+    told = []
+    for stage in range(1, 41):
+        bench.hear(A, Lead(NAME, 1, "ramp", stage, 80, 0, checksum(sharers), 0, 1))
+        bench.look(replace(WELL, state=State.HALF_OPEN, stage=stage, stage_good=4, stage_seconds=0.8, opened_by=Reason.FLEET))
+        told += of(StageTally, bench.turn())
+    assert 3 <= len(told) <= 24
+    assert {(each.good, each.bad, each.took) for each in told} == {(4, 0, 800)}
+    silent = next(stage for stage in range(1, 41) if stage not in {each.stage for each in told})
+    bench = bench_at(bench, silent, sharers)
+    failing = replace(WELL, state=State.HALF_OPEN, stage=silent, stage_good=2, opened_by=Reason.FLEET)
+    bench.look(replace(failing, stage_bad=1, in_a_row=1))
+    assert of(StageTally, bench.turn()) == []
+    bench.look(replace(failing, stage_bad=2, in_a_row=2))
+    assert of(StageTally, bench.turn()) == [StageTally(NAME, silent, 2, 2)]
+
+
+def bench_at(other: Bench, stage: int, sharers: dict[str, int]) -> Bench:
+    """Another bench whose fleet is in this stage, with the sharers of the first."""
+    bench = Bench()
+    bench.now = other.now
+    bench.open(A)
+    bench.look(BAD)
+    bench.turn(0.5)
+    bench.meet(*(worker for worker in sharers if worker != ME))
+    for worker in (A, B):
+        bench.hear(worker, Here(2, (Need(NAME, False, 4, 0),)))
+    bench.hear(A, Lead(NAME, 1, "ramp", stage, 80, 0, checksum(sharers), 0, 1))
+    return bench
 
 
 def test_after_the_outage_circuits_close() -> None:

@@ -31,6 +31,26 @@ def test_in_an_outage_everybody_has_short_beats() -> None:
     assert roster.silent(10.0, {"payments"}) == [A]
 
 
+def test_a_large_fleet_speaks_less_often() -> None:
+    """Up to fourteen workers speak every two seconds while something is wrong, twenty and more every four, and are missed as much later."""
+    roster = Roster()
+    beats = {}
+    for size in range(1, 41):
+        roster.here(f"{size:012x}", here(LONG_BEAT), 0.0)
+        beats[size] = roster.short_beat
+    assert (beats[1], beats[14], beats[15], beats[20], beats[40]) == (2, 2, 3, 4, 4)
+    assert roster.silent(BEATS * 4, {"payments"}) == []
+    assert len(roster.silent(BEATS * 4 + 0.1, {"payments"})) == 40
+
+
+def test_who_says_that_it_speaks_soon_is_expected_by_then() -> None:
+    """A worker that takes the fleet for larger than this one does is given the time that it has said."""
+    roster = Roster()
+    roster.here(A, here(4), 0.0)
+    assert roster.silent(12.0, {"payments"}) == []
+    assert roster.silent(12.1, {"payments"}) == [A]
+
+
 def test_any_word_counts_as_being_there() -> None:
     """A worker that writes anything is not silent; one that never said that it is there is none."""
     roster = Roster()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import comb
+from math import comb, inf
 
 import pytest
 
 from holdgate.core import CircuitSettings
-from holdgate.fleet.opening import MARK_LASTS, MOST, OPENING_LASTS, BadMark, failures_needed, is_outage
+from holdgate.fleet.opening import JUST_NOW, MARK_LASTS, MOST, OPENING_LASTS, BadMark, failures_needed, is_hunch, is_outage
 
 SETTINGS = CircuitSettings()
 
@@ -59,6 +59,31 @@ def test_few_workers_need_more_failures_each() -> None:
     assert failures_needed(5, SETTINGS) == 15
     assert failures_needed(20, SETTINGS) == 15
     assert failures_needed(2, CircuitSettings(consecutive_failures=None, minimum_calls=8)) == 16
+
+
+def test_one_in_five_that_have_just_failed_are_a_hunch() -> None:
+    """Of twenty workers four; three are not, nor are four of which one failed a moment before, nor when somebody is good again."""
+    assert is_hunch(marks(4), 20, 2, SETTINGS, JUST_NOW, good_at=-inf)
+    assert not is_hunch(marks(3), 20, 2, SETTINGS, JUST_NOW, good_at=-inf)
+    assert not is_hunch({**marks(4), "0" * 12: BadMark(1, False, -0.01)}, 20, 2, SETTINGS, JUST_NOW, good_at=-inf)
+    assert not is_hunch(marks(4), 20, 2, SETTINGS, JUST_NOW, good_at=0.01)
+    assert is_hunch(marks(4), 20, 2, SETTINGS, JUST_NOW + 0.01, good_at=0.0) is False  # they are no news by then
+    assert is_hunch(marks(4, at=0.02), 20, 2, SETTINGS, JUST_NOW + 0.01, good_at=0.0)
+    assert not is_hunch(marks(4), 20, 5, SETTINGS, 0.0, good_at=-inf)
+
+
+def test_where_workers_are_few_there_are_no_hunches() -> None:
+    """Fourteen workers need fifteen failures, so each must go on failing until they have them."""
+    assert is_hunch(marks(14), 15, 2, SETTINGS, 0.0, good_at=-inf)
+    assert not is_hunch(marks(14), 14, 2, SETTINGS, 0.0, good_at=-inf)
+
+
+def test_after_a_hunch_nearly_all_must_have_failed() -> None:
+    """Eighteen of twenty, or fourteen with as many failures as otherwise make an outage twice."""
+    assert is_outage(marks(18), 20, 2, SETTINGS, 0.0, hunched=True)
+    assert not is_outage(marks(17), 20, 2, SETTINGS, 0.0, hunched=True)
+    assert not is_outage(marks(14, 2), 20, 2, SETTINGS, 0.0, hunched=True)
+    assert is_outage(marks(15, 2), 20, 2, SETTINGS, 0.0, hunched=True)
 
 
 @pytest.mark.parametrize(("rate", "once_in"), [(0.3, 3000), (0.2, 500_000)])

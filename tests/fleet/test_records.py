@@ -24,6 +24,7 @@ from holdgate.fleet.records import (
     Rest,
     Said,
     StageTally,
+    ToldToWait,
     decode,
     encode,
 )
@@ -40,8 +41,9 @@ SAID: list[Said] = [
     Good(DEPENDENCY),
     Claim(DEPENDENCY, 12),
     Rest(DEPENDENCY, 12),
-    Lead(DEPENDENCY, 12, "ramp", 22, 128, 1, 2**31 - 1, 12, 600),
-    StageTally(DEPENDENCY, 22, 1000, 1000),
+    Lead(DEPENDENCY, 12, "ramp", 22, 128, 1, 2**31 - 1, 12, 600, 3600),
+    StageTally(DEPENDENCY, 22, 1000, 1000, 200_000),
+    ToldToWait(DEPENDENCY, 3600),
     FleetOrder(DEPENDENCY, "force_open", 12, False, 3600, "release", "ada"),
 ]
 
@@ -72,6 +74,16 @@ def written(**changes: Any) -> bytes:
     """A claim with other fields, or without those that are None."""
     fields = {"v": 1, "f": "orders", "w": ME, "n": 1, "k": "claim", "d": DEPENDENCY, "e": 2} | changes
     return json.dumps({key: value for key, value in fields.items() if value is not None}).encode()
+
+
+def test_what_an_older_version_does_not_say_is_nothing() -> None:
+    """A verdict without a server's wish, and results without a duration, are read as they were meant; a wrong one is still no record."""
+    lead = {"k": "lead", "p": "wait", "s": 0, "l": 1, "t": 0, "x": 0, "m": 1, "a": 9}
+    assert decode("orders", written(**lead)) == FleetRecord(ME, 1, Lead(DEPENDENCY, 2, "wait", 0, 1, 0, 0, 1, 9, told=0))
+    tally = {"k": "tally", "s": 3, "g": 2, "b": 1}
+    assert decode("orders", written(**tally)) == FleetRecord(ME, 1, StageTally(DEPENDENCY, 3, 2, 1, took=0))
+    assert decode("orders", written(**lead, u=-1)) is None
+    assert decode("orders", written(**tally, u="2")) is None
 
 
 def test_fields_of_a_newer_version_are_skipped() -> None:

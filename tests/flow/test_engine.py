@@ -65,7 +65,7 @@ def test_a_removed_run_leaves_nothing() -> None:
     stage.engine.remove_run(stage.run, stage.now)
 
     assert (stage.engine.runs, stage.run.assignments, stage.engine.gates["payments"].assignments) == ({}, {}, {})
-    assert stage.engine.gates["payments"].circuit._full == 1
+    assert stage.engine.gates["payments"].circuit.full == 1
 
 
 # -- the fast path --------------------------------------------------------------------------------------------------------------------

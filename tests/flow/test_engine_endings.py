@@ -180,7 +180,7 @@ def test_a_lone_message_that_fails_as_an_outage_does_is_named_once() -> None:
     delivery = stage.start()
     stage.end(delivery, returned())
 
-    assert not stage.engine._reminders.is_named(delivery)
+    assert delivery not in stage.engine._reminders.named
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ CALLS: dict[str, Callable[[Stage], object]] = {
 WITHOUT = {
     *("take_probes", "take_events", "next_deadline", "snapshot", "totals", "is_held", "audit"),
     *("add_gate", "add_run"),
-    *("met", "received_quietly", "next", "follow", "succeeded", "pass_on", "skip"),
+    *("met", "received_quietly", "bring", "next", "follow", "succeeded", "pass_on", "skip"),
     "turn",
 }
 # What the first statement of the others may be: to ask, or to call what asks.

@@ -54,11 +54,11 @@ def test_its_ramp_ends_where_the_runs_that_call_it_end() -> None:
     stage = searching(parallel(concurrency=3))
     other = run_of((), order="none", concurrency=4)
     stage.engine.add_run(other)
-    assert stage.engine.gates[SEARCH].circuit._full == 3
+    assert stage.engine.gates[SEARCH].circuit.full == 3
     stage.engine.met(other, SEARCH, None, 0.0)
-    assert stage.engine.gates[SEARCH].circuit._full == 7
+    assert stage.engine.gates[SEARCH].circuit.full == 7
     stage.engine.remove_run(stage.run, 0.0)
-    assert stage.engine.gates[SEARCH].circuit._full == 4
+    assert stage.engine.gates[SEARCH].circuit.full == 4
 
 
 def test_a_need_is_not_met() -> None:

@@ -109,7 +109,7 @@ def test_the_ramp_ends_at_a_full_batch_for_every_lane() -> None:
     """It counts messages: two partitions with batches of fifty have a hundred in work at full rate."""
     stage = BatchStage(50, "payments", sources=(ORDERS, OTHER))
     assert stage.run.capacity == 100
-    assert stage.gates[0].circuit._full == 100
+    assert stage.gates[0].circuit.full == 100
 
 
 def test_what_waits_is_counted_in_messages() -> None:

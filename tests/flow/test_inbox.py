@@ -53,6 +53,36 @@ def test_a_finished_source_says_whether_another_may_start() -> None:
     assert inbox.done(inbox.take()) is False
 
 
+@pytest.mark.parametrize("inbox", [SourceInbox(), FreeInbox(SPAN)])
+def test_one_starts_in_the_step_in_which_it_comes_unless_another_waits(inbox: SourceInbox | FreeInbox) -> None:
+    """It is numbered as any other, and one that may not start is not taken in."""
+    first, second, third = messages(ORDERS, 3)
+
+    assert inbox.start(first) is True
+    assert (inbox.waiting, inbox.oldest) == (0, 0)
+    inbox.put([second])
+    assert inbox.start(third) is False
+    assert inbox.waiting == 1
+    inbox.done(first)
+    assert positions(inbox) == [1]
+    inbox.done(second)
+    assert (inbox.start(third), inbox.oldest) == (True, 2)
+
+
+def test_by_source_none_starts_beside_the_one_in_work() -> None:
+    """Though none waits."""
+    inbox = SourceInbox()
+
+    assert [inbox.start(one) for one in messages(ORDERS, 2)] == [True, False]
+
+
+def test_none_starts_further_ahead_than_the_span() -> None:
+    """The oldest unfinished one is as far behind as it may be."""
+    inbox = FreeInbox(SPAN)
+
+    assert [inbox.start(one) for one in messages(ORDERS, SPAN + 1)] == [True] * SPAN + [False]
+
+
 def test_passing_on_finishes_one_and_takes_the_next() -> None:
     """In order, and after the last one the source may be taken from again."""
     inbox = SourceInbox()

@@ -1,12 +1,14 @@
-"""The Python that has the frameworks, and a Redis."""
+"""The Python that has the frameworks, a Redis, and each framework on its broker."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+from tests.frameworks import benches
 from tests.servers.redis_server import RedisServer
 from tests.servers.unavailable import Unavailable
 
@@ -31,3 +33,13 @@ async def redis() -> AsyncIterator[RedisServer]:
         pytest.skip(str(missing))
     async with own as server:
         yield server
+
+
+@pytest.fixture(params=["dramatiq-rabbitmq", "pika-rabbitmq", "eventiq-rabbitmq", "arq-redis"])
+def framework(request: pytest.FixtureRequest, frameworks: Path) -> AbstractAsyncContextManager[benches.Bench]:
+    """Each framework in turn."""
+    name = request.param.partition("-")[0]
+    if name == "arq":
+        return benches.arq(frameworks, request.getfixturevalue("redis"))
+    make = {"dramatiq": benches.dramatiq, "pika": benches.pika, "eventiq": benches.eventiq}[name]
+    return make(frameworks, request.getfixturevalue("rabbitmq"), request.getfixturevalue("queue"))

@@ -2,130 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager
 
 import pytest
-from tests.examples.payments import Payments
-from tests.frameworks.workers import FrameworkWorker, run, worker
-from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress
-from tests.servers.redis_server import RedisServer
-
-MakeQueue = Callable[..., Awaitable[str]]
+from tests.frameworks.benches import Bench, orders
 
 # How long an outage is looked at (seconds). The circuit waits for three and a half, and then a tenth of the outage's age.
 HOLD = 15.0
 MOST_CALLS = 26
 MOST_CPU = 0.02
-
-
-class Bench:
-    """One framework on its broker: how orders come to it, and how its worker is started."""
-
-    def __init__(self, payments: Payments, send: Callable[[list[str]], Awaitable[None]], start: Callable[[], object]) -> None:
-        self.payments = payments
-        self.send = send
-        self._start = start
-
-    def worker(self) -> AbstractAsyncContextManager[FrameworkWorker]:
-        """Start a worker of it."""
-        started = self._start()
-        assert isinstance(started, AbstractAsyncContextManager)
-        return started
-
-    @property
-    def charged(self) -> list[str]:
-        return [body.decode() for body in self.payments.charged]
-
-
-EVENTIQ_QUEUE = "charger:on_order"
-EVENTIQ_SEND = "import runpy, sys; sys.argv[1:] = {arguments!r}; runpy.run_path({app!r}, run_name='__main__')"
-DRAMATIQ_SEND = "import sys; from examples.patient_dramatiq import charge; [charge.send(each) for each in {orders!r}]"
-ARQ_SEND = """
-import asyncio
-from arq import create_pool
-from examples.patient_arq import WorkerSettings
-async def main():
-    pool = await create_pool(WorkerSettings.redis_settings)
-    for each in {orders!r}:
-        await pool.enqueue_job("charge", each)
-    await pool.aclose()
-asyncio.run(main())
-"""
-
-
-@asynccontextmanager
-async def dramatiq(frameworks: Path, rabbitmq: RabbitMQAddress, queue: MakeQueue) -> AsyncIterator[Bench]:
-    """dramatiq, in one process of eight threads. It makes its own queue."""
-    name = f"{await queue()}-dramatiq"
-    async with Payments() as payments:
-        where = {"RABBITMQ": rabbitmq.url, "QUEUE": name, "PAYMENTS_HOST": payments.host}
-        yield Bench(
-            payments,
-            lambda orders: run(frameworks, DRAMATIQ_SEND.format(orders=orders), **where),
-            lambda: worker(frameworks, "-m", "dramatiq", "examples.patient_dramatiq", "--processes", "1", "--threads", "8", **where),
-        )
-    for each in (name, f"{name}.DQ", f"{name}.XQ"):
-        await rabbitmq.delete(each)
-
-
-@asynccontextmanager
-async def pika(frameworks: Path, rabbitmq: RabbitMQAddress, queue: MakeQueue) -> AsyncIterator[Bench]:
-    """pika, with eight threads."""
-    name = await queue(QUORUM)
-    async with Payments() as payments:
-        where = {"RABBITMQ": rabbitmq.url, "QUEUE": name, "PAYMENTS_HOST": payments.host}
-        yield Bench(
-            payments,
-            lambda orders: rabbitmq.publish(name, [each.encode() for each in orders]),
-            lambda: worker(frameworks, "examples/patient_pika.py", **where),
-        )
-
-
-@asynccontextmanager
-async def eventiq(frameworks: Path, rabbitmq: RabbitMQAddress, queue: MakeQueue) -> AsyncIterator[Bench]:
-    """eventiq, with eight tasks. It binds its queue when it starts, and what is sent before is lost."""
-    name = await queue()
-    await rabbitmq.declare(EVENTIQ_QUEUE)
-    app = "tests/frameworks/eventiq_app.py"
-    async with Payments() as payments:
-        where = {"RABBITMQ": rabbitmq.url, "QUEUE": name, "PAYMENTS_HOST": payments.host}
-        async with worker(frameworks, app, "run", **where) as first:
-            await rabbitmq.becomes(EVENTIQ_QUEUE, consumers=1)
-            await first.terminate()
-        yield Bench(
-            payments,
-            lambda orders: run(frameworks, EVENTIQ_SEND.format(arguments=["send", *orders], app=app), **where),
-            lambda: worker(frameworks, app, "run", **where),
-        )
-    await rabbitmq.delete(EVENTIQ_QUEUE)
-
-
-@asynccontextmanager
-async def arq(frameworks: Path, redis: RedisServer) -> AsyncIterator[Bench]:
-    """arq, with ten jobs at a time."""
-    async with Payments() as payments:
-        where = {"REDIS_PORT": str(redis.port), "PAYMENTS_HOST": payments.host}
-        yield Bench(
-            payments,
-            lambda orders: run(frameworks, ARQ_SEND.format(orders=orders), **where),
-            lambda: worker(frameworks, "-m", "arq", "examples.patient_arq.WorkerSettings", **where),
-        )
-
-
-@pytest.fixture(params=["dramatiq-rabbitmq", "pika-rabbitmq", "eventiq-rabbitmq", "arq-redis"])
-def framework(request: pytest.FixtureRequest, frameworks: Path) -> AbstractAsyncContextManager[Bench]:
-    """Each framework in turn."""
-    name = request.param.partition("-")[0]
-    if name == "arq":
-        return arq(frameworks, request.getfixturevalue("redis"))
-    make = {"dramatiq": dramatiq, "pika": pika, "eventiq": eventiq}[name]
-    return make(frameworks, request.getfixturevalue("rabbitmq"), request.getfixturevalue("queue"))
-
-
-def orders(first: int, last: int) -> list[str]:
-    return [f"order {number}" for number in range(first, last + 1)]
 
 
 @pytest.mark.slow

@@ -15,22 +15,24 @@ if TYPE_CHECKING:
 STEP = 2
 # Failures in a row that open a circuit by default.
 TRIPS_AFTER = 5
+# From "held" to one of these nothing may start. A hold whose reasons let messages ask is none of that kind: their results alone end it.
+HELD_UNTIL = ("unheld", "asking")
 
 
 def called_while_held(entries: Sequence[Entry], grace: float) -> Iterator[str]:
-    """No handler starts for a source between `held` and `unheld`.
+    """No handler starts for a source between `held` and `unheld`, or until only such reasons are left as let messages ask.
 
     A worker learns of both from an observer, a moment after they hold: `grace` seconds at each end are left out.
     """
-    times = spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
+    times = spans(entries, ("held",), HELD_UNTIL, lambda entry: (entry.who, entry.place))
     for entry in entries:
         if entry.kind == "called" and _inside(times[entry.who, entry.place], entry.at, grace):
             yield f"called while held: {entry.who} called {(*entry.place, entry.offset)} at {entry.at:.3f}"
 
 
 def delivered_while_held(entries: Sequence[Entry]) -> Iterator[str]:
-    """The client hands out no record of a source between `held` and `unheld`. No grace: a pause acts in the step in which it is made."""
-    times = spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
+    """The client hands out no record of a source that is held in that way. No grace: a pause acts in the step in which it is made."""
+    times = spans(entries, ("held",), HELD_UNTIL, lambda entry: (entry.who, entry.place))
     for entry in entries:
         if entry.kind == "delivered" and _inside(times[entry.who, entry.place], entry.at, 0.0):
             yield f"delivered while held: {entry.who} was handed {(*entry.place, entry.offset)} at {entry.at:.3f}"
@@ -38,7 +40,7 @@ def delivered_while_held(entries: Sequence[Entry]) -> Iterator[str]:
 
 def called_while_open(entries: Sequence[Entry], grace: float) -> Iterator[str]:
     """No call of a dependency starts in a worker whose circuit for it is open."""
-    times = spans(entries, "opened", ("half_opened", "closed"), _circuit)
+    times = spans(entries, ("opened",), ("half_opened", "closed"), _circuit)
     for entry in entries:
         if entry.kind == "call_started" and _inside(times[_circuit(entry)], entry.at, grace):
             yield f"called while open: {entry.who} called {entry.facts['dependency']} at {entry.at:.3f}"
@@ -49,7 +51,7 @@ def above_the_limit(entries: Sequence[Entry], grace: float) -> Iterator[str]:
 
     The limit is the highest that was written within `grace` seconds of the call's start: an observer hears of it a moment later.
     """
-    times = spans(entries, "half_opened", ("opened", "closed"), _circuit)
+    times = spans(entries, ("half_opened",), ("opened", "closed"), _circuit)
     limits: dict[object, list[Entry]] = defaultdict(list)
     running: dict[object, dict[object, float]] = defaultdict(dict)
     for entry in entries:
@@ -114,12 +116,12 @@ def _circuit(entry: Entry) -> object:
     return entry.who, entry.facts["dependency"]
 
 
-def spans(entries: Sequence[Entry], begin: str, end: tuple[str, ...], whose) -> defaultdict[Any, list[Span]]:
+def spans(entries: Sequence[Entry], begin: tuple[str, ...], end: tuple[str, ...], whose) -> defaultdict[Any, list[Span]]:
     """Return from when to when, for each of `whose`; one that never ended goes on for ever."""
     found: defaultdict[Any, list[Span]] = defaultdict(list)
     since: dict[object, float] = {}
     for entry in entries:
-        if entry.kind == begin:
+        if entry.kind in begin:
             since.setdefault(whose(entry), entry.at)
         elif entry.kind in end and whose(entry) in since:
             found[whose(entry)].append((since.pop(whose(entry)), entry.at))

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NewType
 
+from holdgate.flow.plan import SourcePlan
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -29,6 +31,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "acked": ("topic", "partition", "offset"),  # by a worker, as its ack was written to the connection; this very message
     "observed": ("topic", "partition", "offset"),  # what the test saw committed at the broker
     "held": ("topic", "partition"),
+    "asking": ("topic", "partition"),  # held from here on only by what messages end that are let through: they ask, one after another
     "unheld": ("topic", "partition"),
     "opened": ("dependency",),
     "half_opened": ("dependency",),
@@ -87,6 +90,11 @@ class LedgerWriter:
     def close(self) -> None:
         """Close the file; what is in it stays."""
         os.close(self._file)
+
+
+def hold_kind(reasons: tuple[str, ...]) -> str:
+    """Return what a worker that was told of a hold writes down: "asking" where no other reason keeps messages from asking, or "held"."""
+    return "asking" if SourcePlan(fetch=False, reasons=reasons).lets_ask else "held"
 
 
 _at = attrgetter("at")

@@ -27,7 +27,7 @@ def too_much_in_hand(entries: Sequence[Entry], allowed: int) -> Iterator[str]:
 
 def grown_while_held(entries: Sequence[Entry], allowed: float) -> Iterator[str]:
     """While a source is held, a worker's memory grows by no more than `allowed` MiB over what it was when the hold began."""
-    held = spans(entries, "held", ("unheld",), lambda entry: (entry.who, entry.place))
+    held = spans(entries, ("held", "asking"), ("unheld",), lambda entry: (entry.who, entry.place))
     for (who, place), times in held.items():
         samples = [(entry.at, entry.facts["rss"]) for entry in entries if entry.kind == "sampled" and entry.who == who]
         for begin, end in times:
@@ -94,7 +94,7 @@ def _measured(entries: Sequence[Entry]) -> Span:
 
 
 def _outages(entries: Sequence[Entry], dependency: str) -> list[Span]:
-    return spans(entries, "down", ("up",), lambda entry: entry.facts["dependency"])[dependency]
+    return spans(entries, ("down",), ("up",), lambda entry: entry.facts["dependency"])[dependency]
 
 
 def _times(entries: Sequence[Entry], kind: str, dependency: str) -> list[float]:

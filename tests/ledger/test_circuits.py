@@ -41,6 +41,13 @@ def test_the_moment_before_the_end_of_a_hold_is_left_out() -> None:
     assert "called while held" in told(story, grace=0.5)
 
 
+def test_a_hold_that_only_messages_end_lets_them_ask() -> None:
+    """The circuit that held a source is half-open, and unclaimed failures hold it still: the result of the next call ends that."""
+    story = Story().source("w1", "held").source("w1", "asking").at("w1", "called", 0)
+    assert told(story) == ""
+    assert "called while held: w1 called ('orders', 0, 1)" in told(story.source("w1", "held").at("w1", "called", 1))
+
+
 def test_a_call_while_open_is_found() -> None:
     """An open circuit lets no call through in its worker."""
     story = Story().circuit("w1", "opened").circuit("w1", "call_started", call=1)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
+from typing import TYPE_CHECKING
 
-import libcst
-from libcst.metadata import MetadataWrapper, WhitespaceInclusivePositionProvider
-from mutmut.mutation.file_mutation import create_mutations
+if TYPE_CHECKING:
+    import libcst
 
 # A line and a column: both from 1 and 0, as libcst and ast count them.
 Spot = tuple[int, int]
@@ -68,6 +68,10 @@ class _Spot:
 
 def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
     """Every mutant of the file at `path`, in its order, under the name `file`."""
+    # Not before: they take half a second to import, and each of the processes that share the tests collects this file.
+    from libcst.metadata import MetadataWrapper, WhitespaceInclusivePositionProvider  # noqa: PLC0415 - as above
+    from mutmut.mutation.file_mutation import create_mutations  # noqa: PLC0415 - as above
+
     text = path.read_text()
     # mutmut leaves out what is decorated, because of how it puts a mutant in place. Ours is put in place otherwise. Columns stay the same.
     module, mutations, *_ = create_mutations(str(path), text.replace("@property", "#property"))
@@ -93,6 +97,8 @@ def mutants_of(path: Path, file: str) -> Iterator[Mutant]:
 
 
 def _is_typing(node: libcst.CSTNode) -> bool:
+    import libcst  # noqa: PLC0415 - see mutants_of
+
     return isinstance(node, libcst.Call) and isinstance(node.func, libcst.Name) and node.func.value in _TYPING
 
 

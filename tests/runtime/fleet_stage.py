@@ -55,7 +55,8 @@ class FleetWorker:
         self.broker = broker_with(MANY)
         self.intake = MemoryIntake(self.broker, topics=["orders"])
         fleet = None if self.log is None else settings.pop("fleet", Fleet(self.log))
-        self.dependency = Dependency("payments", failures=Down, settings=settings.pop("circuit", CircuitSettings()))
+        circuit, asks = settings.pop("circuit", CircuitSettings()), settings.pop("retry_after", None)
+        self.dependency = Dependency("payments", failures=Down, settings=circuit, retry_after=asks)
         self.guard = Guard(
             signals=False,
             clock=LoopClock(tuple(draws.random() for _ in range(997))),

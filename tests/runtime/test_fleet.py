@@ -63,6 +63,22 @@ async def test_one_worker_probes_for_all() -> None:
 
 
 @in_virtual_time
+async def test_a_server_that_asks_to_be_left_alone_is_left_alone_by_all() -> None:
+    """It tells the one that probes to come again in five minutes: so long nobody calls it, though nobody has probed for so long."""
+    payments, wishes = Payments(), [0.0]
+    async with fleet_of(6, payments, MemoryLogServer(), retry_after=lambda _: wishes[0] or None) as workers:
+        payments.is_down = True
+        await until(all_in(workers, State.OPEN))
+        await until(lambda: payments.running == 0)
+        before, wishes[0] = payments.calls, 300.0
+        await until(lambda: payments.calls > before)
+        await asyncio.sleep(295.0)
+        assert payments.calls == before + 1
+        payments.is_down = False
+        await until(all_in(workers, State.CLOSED), 60.0)
+
+
+@in_virtual_time
 async def test_the_fleet_comes_back_with_one_ramp_for_all() -> None:
     """The shares together are the fleet's limit at most, and all are closed in the end, those that had no share included."""
     async with fleet_in_an_outage(6, concurrency=4) as (payments, workers):

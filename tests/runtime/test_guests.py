@@ -93,7 +93,9 @@ class Settled:
 
 
 class Stage:
-    """A framework: it brings messages, and begins those that were granted when the test says so."""
+    """A framework: it brings messages, and begins those that were granted when the test says so. They are of this size."""
+
+    size = 0
 
     def __init__(self, guard: Guard, intake: Settled, **settings: Any) -> None:
         settings = {"order": None, "key": None, "concurrency": None, "span": 1000, "retry": STEADY} | settings
@@ -110,7 +112,8 @@ class Stage:
         delivery = Brought(source, position)
         if not self.run.takes(source):
             self.run.assigned((source,))
-        self.run.offer(delivery)
+            self.run.worker.guard.turn()  # as after a step
+        self.run.offer(delivery, self.size)
         return delivery
 
     def lane(self) -> GuestLane:
@@ -124,6 +127,13 @@ class Stage:
         lane = self.lane()
         lane.begin()
         return lane.leave(error)
+
+
+@pytest.fixture(autouse=True, params=[100, 100_000], ids=["light", "heavy"])
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Light messages start in one step where they can, and heavy ones never do: nothing else is different."""
+    monkeypatch.setattr(Stage, "size", request.param)
+    return int(request.param)
 
 
 @asynccontextmanager
@@ -145,6 +155,69 @@ async def test_a_message_that_comes_alone_is_granted_before_offer_returns() -> N
         assert delivery.attempt == 1
         assert lane.leave(None) is Verdict.DONE
         assert bed.intake.settled == [(7, Settlement.ACK)]
+
+
+@in_virtual_time
+async def test_a_light_message_is_not_weighed(size: int) -> None:
+    """It costs as much as to start it; a heavy one is weighed, by the intake's way or by its body and key."""
+    async with stage(dependency()) as bed:
+        bed.bring(1)
+        assert bed.attempt() is Verdict.DONE
+        await asyncio.sleep(0.1)  # the plan of the new source
+        delivery = bed.bring(2)
+        assert (delivery.assignment.weigh() > 0) is (size > 4096)
+        assert bed.attempt() is Verdict.DONE
+
+
+@in_virtual_time
+async def test_a_source_that_is_not_here_is_assigned() -> None:
+    """Also where the message comes with an assignment that is over."""
+    async with stage(dependency()) as bed:
+        first = Brought(ORDERS, 1)
+        bed.run.offer(first, bed.size)
+        assert bed.run.takes(ORDERS)
+        assert bed.attempt() is Verdict.DONE
+        bed.run.worker.lost((ORDERS,))
+        assert not bed.run.takes(ORDERS)
+        again = Brought(ORDERS, 2)
+        again.assignment = first.assignment
+        bed.run.offer(again, bed.size)
+        assert again.assignment is not first.assignment
+        assert bed.attempt() is Verdict.DONE
+        assert bed.intake.settled == [(1, Settlement.ACK), (2, Settlement.ACK)]
+
+
+@in_virtual_time
+async def test_a_message_with_the_assignment_of_the_one_before_starts_by_it() -> None:
+    """It need not be looked up, and is the same."""
+    async with stage(dependency()) as bed:
+        first = bed.bring(1)
+        assert bed.attempt() is Verdict.DONE
+        await asyncio.sleep(0.1)  # the plan of the new source
+        second = Brought(ORDERS, 2)
+        second.assignment = first.assignment
+        bed.run.offer(second, bed.size)
+        assert second.assignment is bed.run.worker.run.assignments[ORDERS]
+        assert bed.attempt() is Verdict.DONE
+
+
+@in_virtual_time
+async def test_a_message_that_comes_behind_another_waits_for_it() -> None:
+    """One at a time in the order of the source, though a lane is free."""
+    async with stage(dependency()) as bed:
+        for source in (OTHERS, ORDERS):
+            bed.bring(0, source)
+            assert bed.attempt() is Verdict.DONE
+        await asyncio.sleep(0.1)  # the plans of the new sources
+        bed.bring(1)
+        lane = bed.lane()
+        lane.begin()
+        bed.bring(2)
+        assert not bed.granted
+        lane.leave(None)
+        await asyncio.sleep(2.0)  # the next poll takes a turn
+        assert bed.attempt() is Verdict.DONE
+        assert [position for position, _ in bed.intake.settled] == [0, 0, 1, 2]
 
 
 @in_virtual_time
@@ -384,7 +457,9 @@ async def test_a_run_that_drains_starts_nothing() -> None:
         await asyncio.sleep(0.1)
         assert bed.run.is_over
         bed.bring(1, OTHERS)
+        bed.run.offer(Brought(Partition("orders", 2), 1), bed.size)
         assert not bed.granted
+        assert not bed.run.takes(Partition("orders", 2))
         assert lane.leave(None) is Verdict.DONE
         await stopping
         assert bed.intake.settled == [(1, Settlement.ACK)]

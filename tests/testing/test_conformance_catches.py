@@ -414,6 +414,23 @@ class ForgetsWhatProbesHaveSettled(ShareSupervisor):
         self._handled.clear()
 
 
+class LetsLocksLapse(ShareSupervisor):
+    """Without a hold nothing goes back in time."""
+
+    async def _give_back(self, hand: Hand, plan: SourcePlan) -> None:
+        if plan.held:
+            await super()._give_back(hand, plan)
+        else:
+            await asyncio.sleep(1)
+
+
+class ForgetsTheLastDelivery(ShareSupervisor):
+    """What the broker archives is kept like everything else: until two of it are settled."""
+
+    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery]) -> Sequence[ShareDelivery]:
+        return []
+
+
 PARTITION_MISTAKES: list[tuple[Made, str]] = [
     (behind(ForgetsTheFirstPlan), "a_source_held_at_its_assignment_delivers_nothing"),
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_rebalance"),
@@ -472,6 +489,8 @@ SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
     (LooksAgainInALongHold, "a_long_hold_costs_one_delivery"),
     (KeepsNoCopies, "a_probe_that_fails_costs_no_delivery"),
     (ForgetsWhatProbesHaveSettled, "what_probes_have_settled_does_not_come_again"),
+    (LetsLocksLapse, "what_takes_longer_than_its_lock_comes_again"),
+    (ForgetsTheLastDelivery, "what_is_delivered_for_the_last_time_is_not_lost"),
 ]
 
 

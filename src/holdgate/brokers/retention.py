@@ -123,9 +123,8 @@ class Retention:
             self._loop.cancel()
 
     def soon(self) -> None:
-        """Compare now if a partition is paused for the comparison alone."""
-        if self._pauses.due():
-            self._wanted.set()
+        """Compare now: a partition is paused for the comparison alone."""
+        self._wanted.set()
 
     async def check(self, tps: Collection[Place]) -> frozenset[Place]:
         """Compare now. Returns the partitions that were compared, without those of unknown position or whose broker does not answer."""

@@ -3,11 +3,10 @@
 Theory of operation
 ===================
 
-A circuit is a state, an override over it, and a generation.
+A circuit is a situation and a generation.
 
-    state       CLOSED, OPEN or HALF_OPEN. Every change is a row of the table in states.py. The row is looked up first; a pair without a
-                row raises, and nothing has changed. Then what the new state needs is computed, and `_swap` puts it in place.
-    override    what an operator has laid over the state. It is not a state, so the state below stays readable, and work goes on from it.
+    situation   a state, CLOSED, OPEN or HALF_OPEN, and what an operator has laid over it (transitions.py). It is a value: the next one is
+                computed first, which raises for a pair of state and trigger without a row in the table. Then `_swap` puts it in place.
     generation  the number of swaps: transitions, overrides and resets. A permit keeps the generation in which it was issued.
 
 The race that the generation is for: a call is admitted while the circuit is CLOSED, and hangs. Others fail, the circuit opens, waits, and
@@ -25,8 +24,8 @@ Nothing happens by itself. Time is an argument. What time alone decides (a wait 
 have become slow) happens in `advance`, which `try_acquire` runs, and which a half-open runs before every result. `next_deadline` returns
 when that will be. A time before the last one seen is replaced by the last one seen.
 
-The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, and outages.py how long OPEN lasts. They return values,
-and the circuit acts on them. The only user code that it runs is `draw`, before anything has changed.
+The decisions are elsewhere: evidence.py decides in CLOSED, ramp.py in HALF_OPEN, outages.py how long OPEN lasts, and following.py what a
+fleet's wish means. They return values, and the circuit acts on them. The only user code that it runs is `draw`, before a swap.
 
 What is ugly: the usual case (CLOSED, no override, a good and quick call) is spelled out six times: see the comment above `__slots__`.
 """
@@ -40,14 +39,13 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
 from holdgate.core.evidence import Evidence
-from holdgate.core.following import Following
-from holdgate.core.guided import Guidable
+from holdgate.core.following import Following, Want
 from holdgate.core.limited_calls import LimitedCalls
-from holdgate.core.outages import Asked, Outage, middle_draw, open_anew_until, opened_until, requested_wait
+from holdgate.core.outages import Asked, middle_draw, requested_wait
 from holdgate.core.outcomes import Outcome
-from holdgate.core.ramp import FULL_ALONE, HalfOpen, Ramp
+from holdgate.core.ramp import HalfOpen, Ramp, ramp_end
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
-from holdgate.core.settings import CircuitSettings
+from holdgate.core.settings import CircuitSettings, checked
 from holdgate.core.states import (
     EXPIRED,
     LIVE,
@@ -58,17 +56,17 @@ from holdgate.core.states import (
     Reason,
     Rejected,
     State,
-    Trigger,
     issue,
-    transition,
 )
 from holdgate.core.totals import CircuitTotals
+from holdgate.core.transitions import Situation, Trigger
 from holdgate.core.windows import GOOD
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdgate.core.guidance import Guidance, OwnFacts
     from holdgate.core.limits import Limits
     from holdgate.core.outcomes import Told
     from holdgate.core.ramp import Step
@@ -83,11 +81,11 @@ _SUCCESS = Outcome.SUCCESS
 _NO_ROOM = Rejected(None, State.HALF_OPEN)
 
 
-class Circuit(Guidable):
+class Circuit:
     """Decide whether a call to one dependency may be made now.
 
-    `state`, `override`, `generation` and `events_pending` (what `take_events` would return) are for reading. Must be used from one thread
-    at a time.
+    `state`, `override`, `generation`, `full` (the limit at which a ramp ends, from 1), `without_share` (half-open, and its fleet gives it
+    nothing) and `events_pending` (what `take_events` would return) are for reading. Must be used from one thread at a time.
 
     - `name`: the label of the circuit in logs, events and metrics.
     - `settings`: when the circuit opens, for how long, and how it comes back.
@@ -115,21 +113,21 @@ class Circuit(Guidable):
     #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
     #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good result changes
 
-    # fmt: off
     __slots__ = (
-        "_closed_since", "_draw", "_full", "_given_full", "_half_open", "_is_plain", "_is_reported", "_outage",
-        "events_pending", "evidence", "generation", "late_results", "latest", "limits", "live", "name", "plain_until", "refuse_until",
-        "rejected", "rejection", "settings", "settled_twice", "state", "totals",
-    )
-    # fmt: on
+        "_draw", "_emit", "_following", "_given_full", "_half_open", "_is_plain", "_situation",
+        "events_pending", "evidence", "full", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
+        "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals", "without_share",
+    )  # fmt: skip
 
     state: State
+    override: Override | None
     generation: int
-    evidence: Evidence
     settings: CircuitSettings
+    full: int
+    without_share: bool
+    _situation: Situation
     _half_open: HalfOpen | None
-    _is_reported: bool
-    _outage: Outage
+    _is_plain: bool
 
     def __init__(
         self,
@@ -142,12 +140,11 @@ class Circuit(Guidable):
     ) -> None:
         if not isinstance(cast("object", name), str):
             raise SettingsError(f"name must be a str, got {name!r}: logs, events and metrics use it as the label")
-        if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}: leave it out, or write CircuitSettings(...)")
         self.name = name
-        self.settings = settings
+        self.settings = checked(settings)
         self.generation = -1  # the first swap, below, makes it 0
         self.events_pending: deque[events.Event] = deque(maxlen=EVENTS_KEPT)
+        self._emit = self.events_pending.append
         self._draw = draw
         self.latest = now
         self.live: dict[Permit, None] = {}
@@ -155,14 +152,10 @@ class Circuit(Guidable):
         self.limits = LimitedCalls(limits, draw)
         self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._given_full: int | None = None
-        self._full = self._ramp_end()
-        self._asked = None
-        self._override_until = None
+        self.full = ramp_end(settings.ramp, None)
         self._following = Following()
-        self._opened_by = None
-        self._closed_since = now
         self.rejected = self.late_results = self.settled_twice = 0
-        self._swap(State.CLOSED, None, Outage())
+        self._swap(Situation(now))
 
     def _monotonic(self, now: float) -> float:
         """Return `now`, or the last time seen if that was later: a clock that steps back must not lengthen a wait or erase a window."""
@@ -306,7 +299,7 @@ class Circuit(Guidable):
         is_verdict = outcome is not Outcome.IGNORED and outcome is not Outcome.THROTTLED
         if is_verdict:
             # Before the permit is taken: until its result is counted, a slow call in flight belongs to the episode, and must not end it.
-            self._check_episode_end(now)
+            self.evidence.check_episode(now)
         if not self._take(permit, now):
             self._late(permit, outcome, now)
             return
@@ -319,13 +312,13 @@ class Circuit(Guidable):
         self.totals.ended(took, failed=failed)
         if self.override is Override.DISABLED:
             return
-        wait = requested_wait(retry_after, self.settings) if failed else None
+        wait = requested_wait(retry_after, self.settings) if failed and retry_after is not None else None
         if self._half_open is None:
             self._count(failed, held, took, wait, now)
         elif wait is None:
             self._follow(self._half_open, self._half_open.settle(permit, failed, took, now), now)
         else:
-            self._open_until_retry(wait, now)
+            self._open(Reason.RETRY_AFTER, now, until=now + wait)
 
     def release(self, permit: Permit, now: float) -> None:
         """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
@@ -339,11 +332,8 @@ class Circuit(Guidable):
         if self._half_open is not None:
             # Time first: if the permit's lease ended before its result came, the result is late, even if no call has let time pass since.
             self._follow(self._half_open, self._half_open.pass_time(now), now)
-        overdue = self.evidence.overdue.permits
-        permits = overdue if permit in overdue else self.live
-        if permit not in permits:
+        if not self.evidence.overdue.take(permit):
             return False
-        del permits[permit]
         permit.standing = SETTLED
         if self._half_open is not None:
             self._half_open.give_back(permit)
@@ -367,7 +357,7 @@ class Circuit(Guidable):
         if wait is None:
             self._judge(now)
         elif self.override is None:
-            self._open_until_retry(wait, now)
+            self._open(Reason.RETRY_AFTER, now, until=now + wait)
         else:
             self._breached(Breach(Reason.RETRY_AFTER, wait, 0.0), now)
 
@@ -381,21 +371,12 @@ class Circuit(Guidable):
         if breach is not None:
             self._breached(breach, now)
         else:
-            self._check_episode_end(now)
-
-    def _check_episode_end(self, now: float) -> None:
-        """End the episode of METRICS_ONLY if everything is below the thresholds, so that the next breach is reported again.
-
-        Called before each result too, because a time window also empties by time alone.
-        """
-        if self._is_reported:
-            self._is_reported = not self.evidence.is_clear(now)
+            self.evidence.check_episode(now)
 
     def _breached(self, breach: Breach, now: float) -> None:
         if self.override is None:
-            self._open(Trigger.BREACHED, breach.reason, now, self._outage_at(now).opened(now, self.settings), breach=breach)
-        elif not self._is_reported:  # METRICS_ONLY reports once per episode; under other overrides nothing is judged
-            self._is_reported = True
+            self._open(breach.reason, now, breach=breach)
+        elif self.evidence.begin_episode():  # METRICS_ONLY reports once per episode; under other overrides nothing is judged
             self._exceeded(breach, now, observed=True)
 
     def _follow(self, half_open: HalfOpen, step: Step, now: float) -> None:
@@ -407,29 +388,34 @@ class Circuit(Guidable):
             self._breached(step.breach, now)
         elif step.recovered:
             self._recovered(Trigger.RECOVERED, now)
-        elif half_open.ramp.limit != step.limit:
-            self._emit(events.LimitChanged(self.name, now, self.generation, step.limit, half_open.ramp.limit))
+        else:
+            self._limit_changed(step.limit, half_open, now)
+
+    def _limit_changed(self, before: int, half_open: HalfOpen, now: float) -> None:
+        if half_open.ramp.limit != before:
+            self._emit(events.LimitChanged(self.name, now, self.generation, before, half_open.ramp.limit))
 
     # -- Time ----------------------------------------------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
         """Let time pass up to `now`: end a wait, a forced opening, a lease or a stage, and judge calls in flight that have become slow."""
         now = self._monotonic(now)
-        if self._override_until is not None and now >= self._override_until:
+        if (ends := self._situation.override_until) is not None and now >= ends:
             self.clear_override(now)
         if self._is_led and self._following.is_over(now):
             self.guide(None, now)
         if self.override is Override.FORCED_OPEN:
             return
-        if self.state is State.OPEN and now >= (self._wait_ends if self._is_led else self._until):
-            self._end_wait(now)
+        situation = self._situation
+        if self.state is State.OPEN and now >= (self._following.wait_ends(situation) if self._is_led else situation.until):
+            self._half_opened(situation.waited(), now)
         elif self._half_open is not None:
             self._follow(self._half_open, self._half_open.pass_time(now), now)
         elif self._is_plain or self.override is Override.METRICS_ONLY:
             self._judge_overdue(now)
 
     def _judge_overdue(self, now: float) -> None:
-        self._check_episode_end(now)
+        self.evidence.check_episode(now)
         breach = self.evidence.slow_breach(now)
         if breach is not None:
             self._breached(breach, now)
@@ -442,15 +428,16 @@ class Circuit(Guidable):
         None means that time alone changes nothing.
         """
         if self.override is Override.FORCED_OPEN:
-            return self._override_until
+            return self._situation.override_until
         freed = self.limits.next_at(self.latest) if self.limits.active and self.state is not State.OPEN else None
         if self._half_open is not None:
-            own = self._half_open.next_deadline()
-            own = _earlier(own, self._following.lapses_at) if self._is_led else own
-            return own if freed is None else freed if own is None else min(own, freed)
-        wait_ends = None if self.state is not State.OPEN else self._opened_until if self._is_led else self._until
-        overdue = self.evidence.next_deadline() if self._is_plain or self.override is Override.METRICS_ONLY else None
-        return min((at for at in (self._override_until, wait_ends, overdue, freed) if at is not None), default=None)
+            times = (self._half_open.next_deadline(), self._following.lapses_at if self._is_led else None, freed)
+            return min((at for at in times if at is not None), default=None)
+        wait_ends = self._opened_until if self.state is State.OPEN else inf
+        is_judged = self.evidence.slow < inf and (self._is_plain or self.override is Override.METRICS_ONLY)
+        overdue = self.evidence.next_deadline() if is_judged else None
+        soonest = min(at for at in (self._situation.override_until, wait_ends, overdue, freed) if at is not None)
+        return None if soonest == inf else soonest
 
     # -- Limits and readings -------------------------------------------------------------------------------------------------------
 
@@ -459,8 +446,7 @@ class Circuit(Guidable):
         """The weight that may be in flight. None means that the circuit sets no limit, 0 that it refuses everything."""
         if self._half_open is not None:
             return self._half_open.ramp.limit
-        is_refusing = self.override is Override.FORCED_OPEN or (self.override is None and self.state is State.OPEN)
-        return 0 if is_refusing else None
+        return None if self.refuse_until == -inf else 0
 
     @property
     def free_slots(self) -> int | None:
@@ -477,16 +463,10 @@ class Circuit(Guidable):
     def set_full(self, full: int, now: float) -> None:
         """Set the limit at which a ramp ends, from 1. A running limit above it comes down. An explicit `ramp.full` is never raised."""
         self._given_full = validation.count("full", full)
-        self._full = self._ramp_end()
+        self.full = ramp_end(self.settings.ramp, self._given_full)
         self.advance(now)
         if self._half_open is not None:
-            self._follow(self._half_open, self._half_open.set_full(self._full, self.latest), self.latest)
-
-    def _ramp_end(self) -> int:
-        explicit, given = self.settings.ramp.full, self._given_full
-        if explicit is None:
-            return FULL_ALONE if given is None else given
-        return explicit if given is None else min(explicit, given)
+            self._follow(self._half_open, self._half_open.set_full(self.full, self.latest), self.latest)
 
     def set_limits(self, limits: Limits | None, now: float) -> None:
         """Go on by other limits. What was learned is forgotten, and what is in flight counts."""
@@ -501,27 +481,29 @@ class Circuit(Guidable):
         what it would have been by the new settings, measured from when it began; one that was asked for is only clamped to
         `retry_after_max`. A ramp keeps its limit, and its running stage its times. Raises SettingsError unless they are CircuitSettings.
         """
-        if not isinstance(cast("object", settings), CircuitSettings):
-            raise SettingsError(f"settings must be CircuitSettings, got {settings!r}")
+        after = checked(settings)
         self.advance(now)
         now = self.latest
-        before, self.settings = self.settings, settings
-        self._full = self._ramp_end()
+        before, self.settings = self.settings, after
+        self.full = ramp_end(settings.ramp, self._given_full)
         self.evidence.reconfigure(before, settings, now)
-        if self.state is State.OPEN:
-            self._until = open_anew_until(settings, self._outage, self._asked, self._until, now)
+        self._situation = self._situation.reconfigured(now, settings)
         half_open = self._half_open
         if half_open is not None:
-            half_open.reconfigure(settings.ramp, self._lease(), self.evidence.slow)
+            half_open.reconfigure(settings.ramp, self.evidence.lease(self.settings.permit_lease), self.evidence.slow)
         self._prepare_answers()
         if half_open is not None:
-            self._follow(half_open, half_open.set_full(self._full, now), now)
+            self._follow(half_open, half_open.set_full(self.full, now), now)
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         """Return the circuit as it is at `now`, without letting time pass: a wait that is over shows as OPEN until `advance`."""
         now = max(self.latest, now)
         guidance = self._following.active if self._is_led and self.override is None else None
-        return snapshot_of(self, now, self._outage_at(now), until=self._until, full=self._full, guidance=guidance)
+        return snapshot_of(self, now, self._situation.outage_at(now, self.settings), until=self._situation.until, guidance=guidance)
+
+    def seen_at(self, now: float) -> tuple[int, int, int]:
+        """Return the calls that the window holds at `now`, and how many of them failed and were slow, as in `snapshot`."""
+        return self.evidence.window.seen_at(now)
 
     def read_totals(self) -> CircuitTotals:
         """Return what has happened since construction, in an object that does not change any more."""
@@ -534,45 +516,30 @@ class Circuit(Guidable):
         wait = min(validation.seconds("duration", duration), self.settings.retry_after_max)
         now = self._monotonic(now)
         if self.state is State.OPEN:
-            self._until = max(self._until, now + wait)
-            self._asked = None
+            self._situation = self._situation.put_off(now + wait)
             self._prepare_answers()
         else:
-            self._open(Trigger.WAIT_REQUESTED, Reason.OPEN_FOR, now, self._outage_at(now).begun(now), until=now + wait)
+            self._open(Reason.OPEN_FOR, now, until=now + wait)
 
-    def _open_until_retry(self, wait: float, now: float) -> None:
-        self._open(Trigger.WAIT_REQUESTED, Reason.RETRY_AFTER, now, self._outage_at(now).opened(now, self.settings), until=now + wait)
-
-    def _open(
-        self,
-        trigger: Trigger,
-        reason: Reason,
-        now: float,
-        outage: Outage,
-        *,
-        until: float | None = None,
-        breach: Breach | None = None,
-    ) -> None:
-        """Open. `outage` is the one after the opening; `until` of None means the wait that follows from it."""
-        previous, asked = self.state, None
+    def _open(self, reason: Reason, now: float, *, until: float | None = None, breach: Breach | None = None) -> None:
+        """Open. `until` of None means the wait that follows from the outage."""
+        previous = self.state
         self.limits.interrupt(now)
-        if until is None:
-            asked = Asked(now if self._half_open is None else self._half_open.probe_asked_at(now), now, self._draw())
-            until = opened_until(self.settings, outage, asked)
+        asked = now if self._half_open is None else self._half_open.probe_asked_at(now)
+        wait = Asked(asked, now, self._draw(), self.limits.is_silence(now - asked)) if until is None else until
+        situation = self._situation.opened(reason, now, wait, self.settings)
         if breach is not None:
             self._exceeded(breach, now)
-        state = transition(previous, trigger)
-        self._asked, self._opened_by = asked, reason
         if self._is_led:
             self._following.opened(reason)
-        self._swap(state, self.override, outage, until)
-        began = None if asked is None else asked.asked
+        self._swap(situation)
+        outage, until, began = situation.outage, situation.until, None if situation.asked is None else situation.asked.asked
         since, probes, led = outage.since, outage.probes, self._is_led and self._following.says_when
         self._emit(events.CircuitOpened(self.name, now, self.generation, reason, until, outage.level, previous, since, probes, began, led))
 
-    def _end_wait(self, now: float) -> None:
+    def _half_opened(self, situation: Situation, now: float) -> None:
         previous = self.state
-        self._swap(transition(previous, Trigger.WAITED), self.override, self._outage.asked())
+        self._swap(situation)
         self._emit(events.CircuitHalfOpened(self.name, now, self.generation, previous))
 
     def end_wait(self, now: float) -> bool:
@@ -584,81 +551,141 @@ class Circuit(Guidable):
         if self.state is not State.OPEN or self.override is not None:
             return False
         self._following.leave()
-        self._end_wait(now)
+        self._half_opened(self._situation.waited(), now)
         return True
 
     def reset(self, now: float) -> None:
         """Close with empty windows and level 0, at the full rate immediately. An override stays."""
         now = self._monotonic(now)
         self._following.leave()
-        previous = self._close(Trigger.RESET, now, Outage())
+        previous = self._close(Trigger.RESET, now)
         self._emit(events.CircuitReset(self.name, now, self.generation, previous))
 
     def _recovered(self, trigger: Trigger, now: float) -> None:
-        outage = self._outage
-        previous = self._close(trigger, now, outage.closed())
+        outage = self._situation.outage
+        previous = self._close(trigger, now)
         self._emit(events.CircuitClosed(self.name, now, self.generation, previous, outage.since, outage.probes))
 
-    def _close(self, trigger: Trigger, now: float, outage: Outage) -> State:
-        previous = self.state
-        state = transition(previous, trigger)
+    def _close(self, trigger: Trigger, now: float) -> State:
+        previous, situation = self.state, self._situation.closed(trigger, now)
         self.evidence.clear(now)
-        self._closed_since = now
-        self._opened_by = None
-        self._swap(state, self.override, outage)
+        self._swap(situation)
         return previous
 
-    def _swap(self, state: State, override: Override | None, outage: Outage, until: float = -inf) -> None:
+    def _swap(self, situation: Situation) -> None:
         """Put a new state, a new override or both in place. Nothing else changes the generation, and nothing in here can raise."""
-        self.state = state
-        self.override = override
-        if override is not None:
+        self._situation = situation
+        self.state = situation.state
+        self.override = situation.override
+        if situation.override is not None:
             self._following.rest()
         self.generation += 1
-        self._outage = outage
-        self._until = until
-        self.live.clear()
-        self.evidence.overdue.permits.clear()
-        self._half_open = self._new_half_open() if state is State.HALF_OPEN and override is None else None
-        self._is_reported = False
+        self.evidence.forget_calls()
+        self._half_open = self._new_half_open() if situation.state is State.HALF_OPEN and situation.override is None else None
         self._prepare_answers()
 
     def _new_half_open(self) -> HalfOpen:
-        relapses = self._outage.relapses(self.settings)
-        if self._is_led:
-            ramp = self._following.new_ramp(self.settings.ramp, self._full, relapses, self.latest)
-        else:
-            ramp = Ramp(self.settings.ramp, self._full, relapses)
-        return HalfOpen(ramp, self.live, self._lease(), self.evidence.slow, self.totals)
-
-    @property
-    def _is_led(self) -> bool:
-        """Whether a fleet has said how it goes. Otherwise it asks neither following.py nor guided.py for anything."""
-        return self._following.guidance is not None
-
-    def _lease(self) -> float:
-        # Twice the longest success: a lease must not take back calls that are known to succeed.
-        return max(self.settings.permit_lease, 2 * self.evidence.longest)
+        settings, relapses = self.settings.ramp, self._situation.outage.relapses(self.settings)
+        is_led = self._is_led
+        ramp = self._following.new_ramp(settings, self.full, relapses, self.latest) if is_led else Ramp(settings, self.full, relapses)
+        return HalfOpen(ramp, self.live, self.evidence.lease(self.settings.permit_lease), self.evidence.slow, self.totals)
 
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
-        self._is_plain = self.state is State.CLOSED and self.override is None
+        self._is_plain = self._situation.is_plain
         is_limited = self.limits.overridden(self.override)
         self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
         self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
-        self.refuse_until = -inf
-        if self.override is Override.FORCED_OPEN:
-            self.refuse_until = inf if self._override_until is None else self._override_until
-        elif self.state is State.OPEN and self.override is None:
-            until = self._opened_until if self._is_led else self._until
-            self.refuse_until = inf if until is None else until
+        self.refuse_until = self._situation.refuses_until(self._opened_until)
         self.without_share = self._half_open is not None and not self._half_open.ramp.limit
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)
 
-    def _outage_at(self, now: float) -> Outage:
-        if self.state is not State.CLOSED or self.override is Override.FORCED_OPEN:  # no call goes through, so nothing shows its health
-            return self._outage
-        return self._outage.healthy_for(now - self._closed_since, self.settings)
+    # -- An operator's overrides ---------------------------------------------------------------------------------------------------
+
+    def force_open(self, now: float, *, until: float | None = None) -> None:
+        """Reject everything until `until`, in monotonic seconds. None means until it is cleared. Ends in HALF_OPEN from every state."""
+        self._set_override(Override.FORCED_OPEN, until, now)
+
+    def disable(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything and record nothing until `until`, as in `force_open`. The wait of OPEN goes on below."""
+        self._set_override(Override.DISABLED, until, now)
+
+    def observe(self, now: float, *, until: float | None = None) -> None:
+        """Admit everything, record, and report once per episode that the circuit would have opened. `until` as in `force_open`."""
+        self._set_override(Override.METRICS_ONLY, until, now)
+
+    def _set_override(self, override: Override, until: float | None, now: float) -> None:
+        if until is not None:
+            until = validation.number("until", until)
+        now = self._monotonic(now)
+        before = self._situation
+        if (before.override, before.override_until) != (override, until):
+            self._swap(before.overridden(override, until, now, self.settings))
+            self._override_changed(before, events.OverrideSet(self.name, now, self.generation, override, until))
+
+    def clear_override(self, now: float) -> None:
+        """End the override, and go on from the state below; after FORCED_OPEN from HALF_OPEN. Does nothing without an override."""
+        now = self._monotonic(now)
+        before, override = self._situation, self.override
+        if override is not None:
+            self._swap(before.overridden(None, None, now, self.settings))
+            self._override_changed(before, events.OverrideCleared(self.name, now, self.generation, override))
+            self._heed(now)  # what the fleet wants was not heeded meanwhile
+
+    def _override_changed(self, before: Situation, event: events.OverrideSet | events.OverrideCleared) -> None:
+        self._emit(event)
+        if before.ends_forced(self.override):
+            self._emit(events.CircuitHalfOpened(self.name, event.at, self.generation, before.state))
+
+    # -- A fleet's guidance --------------------------------------------------------------------------------------------------------
+
+    def guide(self, guidance: Guidance | None, now: float) -> None:
+        """Go by what the fleet wants from now on; None, or LOCAL: by the circuit's own rules alone. The same again changes nothing."""
+        now = self._monotonic(now)
+        before = self._following.guidance
+        if self._following.take(guidance, now):
+            self._heed(now, before)
+
+    def own_facts(self, now: float) -> OwnFacts:
+        """Return what this circuit knows by its own calls. For a turn, and not for each message."""
+        self._monotonic(now)
+        return self._following.facts(self, self._situation, self._half_open)
+
+    def _heed(self, now: float, before: Guidance | None = None) -> None:
+        """Bring the state to what the guidance wants, after `before`. An override decides alone."""
+        if self.override is not None:
+            return
+        half_open, situation, want = self._half_open, self._situation, self._following.want(self.state)
+        if want is Want.OPEN:
+            if half_open is not None:
+                self.evidence.in_a_row = half_open.ramp.in_a_row
+            self._open(Reason.FLEET, now)
+        elif want is Want.CLOSE:
+            self._recovered(Trigger.FLEET_RECOVERED, now)
+        elif want is not Want.NOTHING and half_open is not None:
+            limit, own = half_open.ramp.limit, Ramp(self.settings.ramp, self.full, situation.outage.relapses(self.settings))
+            self._following.steer(half_open, want, own, before, now)
+            self._limit_changed(limit, half_open, now)
+        elif want is Want.LEAD:
+            self._half_opened(situation.led(now, self.settings), now)
+        elif want is Want.RESUME and situation.until <= now:
+            self._situation = situation.waiting_anew(now, self._draw(), self._draw(), self.settings)
+        self._prepare_answers()
+
+    @property
+    def _is_led(self) -> bool:
+        """Whether a fleet has said how it goes. Otherwise following.py is not asked for anything."""
+        return self._following.guidance is not None
+
+    @property
+    def _opened_until(self) -> float:
+        """When OPEN ends by time, or the fleet's wish for it."""
+        return self._following.opened_until(self._situation) if self._is_led else self._situation.until
+
+    @property
+    def has_share(self) -> bool:
+        """Whether it is half-open by a share of its fleet, which another worker's probe has opened the way for."""
+        return self._half_open is not None and self._half_open.ramp.is_share
 
     # -- Events --------------------------------------------------------------------------------------------------------------------
 
@@ -668,14 +695,6 @@ class Circuit(Guidable):
         self.events_pending.clear()
         return taken
 
-    def _emit(self, event: events.Event) -> None:
-        self.events_pending.append(event)
-
     def _exceeded(self, breach: Breach, now: float, *, observed: bool = False) -> None:
-        self._emit(
-            events.ThresholdExceeded(self.name, now, self.generation, breach.reason, breach.value, breach.threshold, observed=observed)
-        )
-
-
-def _earlier(one: float | None, other: float | None) -> float | None:
-    return one if other is None else other if one is None else min(one, other)
+        reason, value, threshold = breach.reason, breach.value, breach.threshold
+        self._emit(events.ThresholdExceeded(self.name, now, self.generation, reason, value, threshold, observed=observed))

@@ -45,6 +45,19 @@ class OverdueCalls:
         self._live.update(younger)
         self.permits.clear()
 
+    def take(self, permit: Permit) -> bool:
+        """Remove a permit from here, or from `live`. Returns False if it is in neither."""
+        permits = self.permits if permit in self.permits else self._live
+        if permit not in permits:
+            return False
+        del permits[permit]
+        return True
+
+    def forget(self) -> None:
+        """Forget all permits, those of `live` too."""
+        self._live.clear()
+        self.permits.clear()
+
     def collect(self, now: float) -> int:
         """Move the permits that have become overdue. Returns how many calls are overdue in all."""
         while self._live:
@@ -126,7 +139,12 @@ class Evidence:
     While each call is to be looked at, none is quick.
     """
 
-    __slots__ = ("_none_is_quick", "_thresholds", "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window")
+    # fmt: off
+    __slots__ = (
+        "_is_reported", "_none_is_quick", "_thresholds",
+        "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window",
+    )
+    # fmt: on
 
     def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
         self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
@@ -137,6 +155,7 @@ class Evidence:
         self.quick = 0.0
         self._none_is_quick = False
         self.quick_seconds = 0.0
+        self._is_reported = False
         self._thresholds = Thresholds(settings)
 
     def reconfigure(self, before: CircuitSettings, settings: CircuitSettings, now: float) -> None:
@@ -162,6 +181,15 @@ class Evidence:
         """Forget every result. The longest success stays, because how long a good call may take has not changed."""
         self.window.clear(now)
         self.in_a_row = 0
+
+    def forget_calls(self) -> None:
+        """Forget what is in flight, and the episode. What was counted stays."""
+        self.overdue.forget()
+        self._is_reported = False
+
+    def lease(self, least: float) -> float:
+        """Return how long the lease of a permit lasts, in seconds: twice the longest success, as good calls must not be taken back."""
+        return max(least, 2 * self.longest)
 
     def count(self, failed: bool, took: float, now: float) -> None:
         """Count the result of a call that took `took` seconds."""
@@ -195,6 +223,19 @@ class Evidence:
         window.expire(now)
         is_below = self._thresholds.are_clear(window.calls, window.failures, window.slow, self.in_a_row)
         return is_below and self.slow_breach(now) is None
+
+    def begin_episode(self) -> bool:
+        """Note that a rule is met which opens nothing. Returns whether that is news: the first time since everything was below."""
+        is_news, self._is_reported = not self._is_reported, True
+        return is_news
+
+    def check_episode(self, now: float) -> None:
+        """End the episode if everything is below the thresholds, so that the next breach is news again.
+
+        Called before each result too, because a time window also empties by time alone.
+        """
+        if self._is_reported:
+            self._is_reported = not self.is_clear(now)
 
     def next_deadline(self) -> float | None:
         """Return when time alone may next meet the slow call rule. None means never.

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from holdgate.core.guidance import OwnFacts, Phase
 from holdgate.core.ramp import PROBE_LIMIT, Ramp, StageResult
 from holdgate.core.states import Reason, State
+from holdgate.core.transitions import OF_NO_CALL
 
 if TYPE_CHECKING:
     from holdgate.core.evidence import Evidence
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from holdgate.core.settings import RampSettings
     from holdgate.core.states import Breach, Override, Permit
     from holdgate.core.totals import CircuitTotals
-
-# What opened it was no call of this worker.
-_NO_CALL = (Reason.FLEET, Reason.OPEN_FOR)
+    from holdgate.core.transitions import Situation
 
 
 class Judged(Protocol):
@@ -79,6 +78,11 @@ class GuidedRamp(Ramp):
         return self._bad
 
     @property
+    def is_share(self) -> bool:
+        """Whether its limit is a share of the fleet's: a probe, which may be another worker's, was good."""
+        return not self.is_probing
+
+    @property
     def stage_ends(self) -> float | None:
         """None: time ends no stage."""
         return None
@@ -87,10 +91,10 @@ class GuidedRamp(Ramp):
         """Return False: the fleet judges."""
         return False
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1, took: float = 0.0) -> Breach | None:
         """Count one result, as `Ramp.count` does."""
         self.proved = self.proved or result is StageResult.GOOD
-        return super().count(stage, result, now, weight)
+        return super().count(stage, result, now, weight, took)
 
     def _end_probe(self, result: StageResult, now: float) -> Breach | None:
         breach = super()._end_probe(result, now)
@@ -200,14 +204,20 @@ class Following:
 
     # -- times ------------------------------------------------------------------------------------------------------------------------
 
-    def wait_ends(self, until: float, began: float | None) -> float:
-        """Return when the wait of OPEN ends, which is to end at `until` and counts from `began`. None: somebody asked for the wait."""
-        guidance = self.active
-        if guidance is None or guidance.phase is Phase.RAMP:
-            return until
+    def wait_ends(self, situation: Situation) -> float:
+        """Return when the wait of OPEN ends, the fleet's wish included: infinite while it waits for somebody else's probe."""
+        guidance, asked = self.active, situation.asked
+        if guidance is None or guidance.phase is Phase.RAMP or situation.override is not None:
+            return situation.until
         if guidance.phase is Phase.WAIT:
             return inf
-        return until if began is None else min(until, began + guidance.wait_at_most)
+        return situation.until if asked is None else min(situation.until, asked.asked + guidance.wait_at_most)
+
+    def opened_until(self, situation: Situation) -> float:
+        """Return when OPEN ends by time, or the fleet's wish for it. Infinite if neither does."""
+        lapses = None if situation.override is not None else self.lapses_at
+        ends = self.wait_ends(situation)
+        return ends if lapses is None else min(ends, lapses)
 
     @property
     def says_when(self) -> bool:
@@ -233,8 +243,14 @@ class Following:
             ramp.lead(guidance.limit, now, is_new=True)
         return ramp
 
-    def lead(self, half_open: HalfOpen, before: Guidance | None, settings: RampSettings, now: float) -> None:
-        """Have a half-open go by the guidance, after `before`."""
+    def steer(self, half_open: HalfOpen, want: Want, own: Ramp, before: Guidance | None, now: float) -> None:
+        """Have a half-open go by the guidance, after `before`, or by `own`, the ramp that it would have without one."""
+        if want is Want.LEAD:
+            self._lead(half_open, before, own.settings, now)
+        else:
+            half_open.ramp = own.after(half_open.ramp, now, proved=self.is_proved)
+
+    def _lead(self, half_open: HalfOpen, before: Guidance | None, settings: RampSettings, now: float) -> None:
         guidance, ramp = cast("Guidance", self.guidance), half_open.ramp  # `want` has said LEAD because of it
         is_new = before is None or (before.phase, before.epoch) != (guidance.phase, guidance.epoch)
         if not isinstance(ramp, GuidedRamp):
@@ -246,7 +262,7 @@ class Following:
         elif is_new:
             ramp.ask(now)
 
-    def facts(self, circuit: Judged, opened_by: Reason | None, half_open: HalfOpen | None) -> OwnFacts:
+    def facts(self, circuit: Judged, situation: Situation, half_open: HalfOpen | None) -> OwnFacts:
         """Return what the circuit knows by its own calls."""
         totals, window = circuit.totals, circuit.evidence.window
         succeeded = totals.succeeded.count + window.passed + window.goods
@@ -258,22 +274,24 @@ class Following:
         return OwnFacts(
             state=circuit.state,
             override=circuit.override,
-            in_a_row=_in_a_row(circuit, opened_by, half_open),
+            in_a_row=_in_a_row(circuit, situation.opened_by, half_open),
             failed=totals.failed.count,
             succeeded=succeeded,
             last_good=self.last_good,
-            opened_by=opened_by,
+            opened_by=situation.opened_by,
             probes_failed=totals.probes_failed,
             probes_succeeded=totals.probes_succeeded,
             stage=0 if guidance is None else guidance.stage,
             stage_good=0 if ramp is None else ramp.good,
             stage_bad=0 if ramp is None else ramp.bad,
             in_flight=sum(permit.weight for permits in (circuit.live, circuit.evidence.overdue.permits) for permit in permits),
+            stage_seconds=0.0 if ramp is None else ramp.good_seconds,
+            usual=(totals.succeeded.sum + circuit.evidence.quick_seconds) / succeeded if succeeded else None,
+            told_until=situation.told_until,
         )
 
 
 def _in_a_row(circuit: Judged, opened_by: Reason | None, half_open: HalfOpen | None) -> int:
     if half_open is not None and not half_open.ramp.is_probing:
         return half_open.ramp.in_a_row
-    by_a_call = opened_by is not None and opened_by not in _NO_CALL
-    return max(int(by_a_call), circuit.evidence.in_a_row)
+    return max(int(opened_by is not None and opened_by not in OF_NO_CALL), circuit.evidence.in_a_row)

@@ -64,6 +64,9 @@ class OwnFacts:
     - `stage`: the stage of the guidance that it follows; 0 without one.
     - `stage_good`, `stage_bad`: the results of calls that were admitted in that stage.
     - `in_flight`: the weight of the calls in flight that count for the present state.
+    - `stage_seconds`: how long the good calls of `stage_good` took, all together.
+    - `usual`: how many seconds a good call has taken, on average since construction. None means that there was none.
+    - `told_until`: until when a server has asked to be left alone, while the circuit waits for that. None means that none has.
     """
 
     state: State
@@ -79,3 +82,6 @@ class OwnFacts:
     stage_good: int
     stage_bad: int
     in_flight: int
+    stage_seconds: float = 0.0
+    usual: float | None = None
+    told_until: float | None = None

@@ -25,7 +25,7 @@ circuit, as everywhere.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from holdgate.core.evidence import Thresholds
 from holdgate.core.key_pace import KeyPace
@@ -121,13 +121,6 @@ class StartsInSpan:
                 del entries[-2:]
 
 
-class WindowReading(NamedTuple):
-    """What the window of a key holds."""
-
-    calls: int
-    failures: int
-
-
 class KeySlot:
     """A call of a key in flight. `level` is how many of its calls were in flight at its start, itself included."""
 
@@ -212,9 +205,9 @@ class KeyRecord:
         """Whether it must not be forgotten: messages wait for it, or are in work."""
         return self.waiting > 0 or self.in_flight > 0
 
-    def snapshot(self, now: float) -> WindowReading:  # noqa: ARG002 - as that of a circuit
-        """Return what its window holds."""
-        return WindowReading(self._calls, self._bad.bit_count())
+    def seen_at(self, now: float) -> tuple[int, int, int]:  # noqa: ARG002 - as that of a circuit
+        """Return the calls that its window holds, and how many of them failed. Of slow ones it knows nothing."""
+        return self._calls, self._bad.bit_count(), 0
 
     def free(self, now: float) -> int | None:
         """Return how many of its calls may start now. None means any number. Lets time pass."""
@@ -348,7 +341,7 @@ class KeyRecord:
         gate, pace = self._gate, self._pace
         gate.learn(now - began)
         pace.refuse()
-        retry_after = None if told is None else told.retry_after
+        retry_after = None if told is None else told.sure_wait
         if gate.is_shut:
             if token and token == gate.asked:
                 gate.refuse(now, retry_after)

@@ -38,7 +38,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from holdgate.core.key_record import KeyRecord, KeyRules
-from holdgate.core.limits import KeysSnapshot
+from holdgate.core.limits import KeysSnapshot, share_of
 from holdgate.core.outcomes import Outcome
 from holdgate.core.states import State
 
@@ -72,12 +72,28 @@ class Keys:
     many wait: whoever keeps these messages (flow/key_waits.py) empties the one and counts the other.
     """
 
-    __slots__ = ("_circuit", "_draw", "_records", "_rules", "_throttled", "_tokens", "freed", "held", "limits", "max_keys", "waiting")
+    __slots__ = (
+        "_circuit",
+        "_draw",
+        "_given",
+        "_records",
+        "_rules",
+        "_share",
+        "_throttled",
+        "_tokens",
+        "freed",
+        "held",
+        "limits",
+        "max_keys",
+        "waiting",
+    )
 
     def __init__(self, circuit: Circuit, limits: Limits | None, draw: Callable[[], float], max_keys: int = MAX_KEYS) -> None:
         self._circuit = circuit
         self._draw = draw
-        self.limits = limits
+        self._given = limits
+        self._share = 1.0
+        self.limits = limits  # of one key here: this worker's share of what was given
         self.max_keys = max_keys
         self._rules = KeyRules(circuit.settings, limits, draw)
         self._records: OrderedDict[Hashable, KeyRecord] = OrderedDict()
@@ -86,6 +102,7 @@ class Keys:
         self.held = 0
         self.waiting = 0
         self.freed: list[KeyRecord] = []
+        circuit.limits.shared = self.set_share
 
     @property
     def name(self) -> str:
@@ -239,8 +256,19 @@ class Keys:
 
     def set_limits(self, limits: Limits | None, now: float) -> None:
         """Go on by other limits, the same for each key. What was learned is forgotten."""
-        self.limits = limits
+        self._given = limits
+        self._take_share()
         self.begin_anew(now)
+
+    def set_share(self, share: float, now: float) -> None:
+        """Take this share of each key's numbers, as `LimitedCalls.set_share` does. What was learned is forgotten, if there are numbers."""
+        self._share = share
+        if self._given is not None:
+            self._take_share()
+            self.begin_anew(now)
+
+    def _take_share(self) -> None:
+        self.limits = None if self._given is None else share_of(self._given, self._share)
 
     def begin_anew(self, now: float) -> None:
         """Forget what was learned of every key, and go on by the settings that the circuit has now."""

@@ -15,10 +15,10 @@ nothing of tokens, so that nothing is stored, added or compared for a call while
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core.limiter import Limiter
+from holdgate.core.limits import share_of
 from holdgate.core.outcomes import Outcome
 from holdgate.core.states import SETTLED, Override, Rejected, issue
 from holdgate.errors import SettingsError
@@ -48,13 +48,14 @@ class LimitedCalls:
     override lets them all through. `waiting` are the calls in handlers for which slots are kept.
     """
 
-    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "counts", "waiting")
+    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "counts", "shared", "waiting")
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
         self._draw = draw
         self._override: Override | None = None
         self._share = 1.0
+        self.shared: Callable[[float, float], object] | None = None  # what else has numbers: the keys of a dependency
         self._limiter = None if limits is None else Limiter(limits, draw)
         self._tokens: dict[Permit, int] = {}
         self._called: set[Permit] = set()  # of messages whose handler makes a call by a call form, or has made one
@@ -159,6 +160,10 @@ class LimitedCalls:
 
     # -- what a person or a program decides -------------------------------------------------------------------------------------------
 
+    def is_silence(self, took: float) -> bool:
+        """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
+        return self.active and self.learns and self._limiter is not None and self._limiter.is_silence(took)
+
     def overridden(self, override: Override | None) -> bool:
         """Note what an operator has laid over the circuit. Returns whether calls are limited under it."""
         self._override = override
@@ -168,7 +173,7 @@ class LimitedCalls:
     def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
         """Go on by other limits. What was learned is forgotten; what is in flight counts."""
         self._limits = limits
-        self._limiter = None if limits is None else Limiter(_share_of(limits, self._share), self._draw)
+        self._limiter = None if limits is None else Limiter(share_of(limits, self._share), self._draw)
         self._tokens.clear()
         self._called.clear()
         self._look()
@@ -178,13 +183,16 @@ class LimitedCalls:
     def set_share(self, share: float, now: float) -> None:
         """Take this share of the numbers that somebody has set, above 0 and up to 1: so many others use the dependency by the same ones.
 
-        What is found out is this worker's own part anyway. Raises SettingsError.
+        Of a dependency with keys it is the share of each key's numbers. What is found out is this worker's own part anyway. Raises
+        SettingsError.
         """
         if isinstance(share, bool) or not isinstance(cast("object", share), int | float) or not 0 < share <= 1:
             raise SettingsError(f"share must be a number above 0 and up to 1, got {share!r}: the part of one worker of twenty is 1 / 20")
         self._share = share
         if self._limits is not None:
             self.replace(self._limits, tuple(self._tokens), now)
+        if self.shared is not None:
+            self.shared(share, now)
 
     @property
     def learns(self) -> bool:
@@ -193,7 +201,7 @@ class LimitedCalls:
 
     def is_found(self, seen: LimiterSnapshot) -> bool:
         """Return whether what limits was found, and is not what somebody has set."""
-        limits = None if self._limits is None else _share_of(self._limits, self._share)
+        limits = None if self._limits is None else share_of(self._limits, self._share)
         if not self.learns:
             return False
         rate = None if limits is None or limits.rate is None else limits.rate / limits.per
@@ -210,18 +218,6 @@ class LimitedCalls:
     def snapshot(self, now: float) -> LimiterSnapshot | None:
         """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
         return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
-
-
-def _share_of(limits: Limits, share: float) -> Limits:
-    """Return the numbers of one worker. Of a rate that is less than one call the span is longer, and one call in flight is the least."""
-    if share == 1:
-        return limits
-    rate, per, concurrency = limits.rate, limits.per, limits.concurrency
-    if rate is not None:
-        part = rate * share
-        rate = max(1, int(part))
-        per = per * rate / part
-    return replace(limits, rate=rate, per=per, concurrency=None if concurrency is None else max(1, int(concurrency * share)))
 
 
 def _is_lower(found: float | None, given: float | None) -> bool:

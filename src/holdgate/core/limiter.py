@@ -11,16 +11,17 @@ message, and choose when to try for more. Three controls use that, each in a fil
     width  width.py          how many in flight: where a refusal says "too many", or where more in flight gets no more done
 
 Beside them: told_quota.py (the service says itself what is left, and nothing need be found out), rate_window.py (a rate that the user
-gave), experiments.py (what a trial of another width may cost).
+gave), chance.py (refusals that are no limit's), experiments.py (what a trial of another width may cost).
 
 This file decides what a result means, and whose it is:
 
 - let in: the gate opens if that call had asked; the width learns what its level can do.
 - throttled, at more in flight than was ever let in: that may be a cap. The width comes down by one, and the gate stays open. The next
   call starts alone, because at a rate limit it would be refused as well.
-- throttled, at a level that was let in before: a rate. The gate shuts, and the pace yields.
+- throttled, at a level that was let in before: a rate. The gate shuts, and the pace yields; unless refusals are known to be by chance.
 - failed (503, refused connection): the width decides whether that is chance or a cap. A failure is also the circuit's own matter.
 - failed five times in a row, for longer than two usual calls take: down. The gate shuts, and asks seldom.
+- a call that was refused was in flight, and never inside: those that began after it were let in at a lower level than it seemed.
 - a result of a call that began before the last such decision is old news, and decides nothing.
 
 A result may come in any order, and for some calls none comes at all: their places are taken back after a lease. `now` never goes back
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdgate.core.chance import Chance
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
@@ -94,6 +96,7 @@ class Limiter:
         "_alone_until_end",
         "_budget",
         "_calls",
+        "_chance",
         "_cut_at",
         "_draw",
         "_failures",
@@ -125,6 +128,7 @@ class Limiter:
         self._most = None if limits is None else limits.concurrency
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
+        self._chance = Chance()
         self._gate = RefusalGate(draw)
         self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)
@@ -159,6 +163,8 @@ class Limiter:
         if self._window is not None:
             free = self._within("rate", self._window.free(now), free)
         free = self._within("quota", self._quota.free(now), free)
+        if self._chance.is_tested and self._gate.is_shut:  # whoever waits for the pace asks too late to show anything
+            return free
         return self._within("pace", self._pace.free(now), free)
 
     def fits(self, now: float, weight: int) -> bool:
@@ -251,6 +257,10 @@ class Limiter:
         if call is not None and self._window is not None:
             self._window.give_back(call.weight)
 
+    def is_silence(self, took: float) -> bool:
+        """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
+        return took > SILENT * self._latency > 0
+
     def interrupt(self, now: float) -> None:
         """Leave it to the circuit, which has opened, when to ask: the gate opens, and what is measured beside an outage is thrown away.
 
@@ -268,6 +278,7 @@ class Limiter:
     def _let_in(self, token: int, call: CallInFlight, now: float, is_success: bool) -> None:
         took = now - call.began
         self._budget.earn(call.weight)
+        self._chance.let_in()
         self._failures = 0
         self._well_at = now
         self._latency += (took - self._latency) / LATENCIES if self._latency else took
@@ -276,20 +287,27 @@ class Limiter:
             if token == gate.asked or (gate.is_down and call.began >= gate.shut_at):
                 self._open(now)
         elif call.began >= self._cut_at:
-            self._width.accept(call.level, call.arm if is_success else 0, took)
+            level = call.level if call.level <= self._width.passed else call.level - self._unanswered(token, now)
+            self._width.accept(level, call.arm if is_success else 0, took)
 
     def _not_let_in(self, token: int, call: CallInFlight, now: float, told: Told | None, is_throttled: bool) -> None:
         took = now - call.began
         gate = self._gate
-        retry_after = None if told is None else told.retry_after
-        is_silent = took > SILENT * self._latency > 0
+        retry_after = None if told is None else told.sure_wait
+        is_silent = self.is_silence(took)
         if is_throttled or not is_silent:
             gate.learn(took)
-        self._pace.refuse(call.weight)
+            self._was_never_inside(token, call.weight)
         if gate.is_shut:
+            self._pace.refuse(call.weight)
             if token == gate.asked:
+                self._chance.answer(was_let_in=False, after=gate.asked_at - gate.shut_at)
                 gate.refuse(now, retry_after)
             return
+        if is_throttled and retry_after is None and self._chance.refuse(self._pace.base):
+            self._pace.excuse(call.weight)
+            return
+        self._pace.refuse(call.weight)
         self._failures += 1
         if not is_throttled and self._failures >= DOWN_AFTER and now - self._well_at > DOWN_LASTS * self._latency:
             self._width.restore()
@@ -304,14 +322,28 @@ class Limiter:
         before = self._width.current
         is_width = self._width.refuse(call.level, call.arm, is_throttled)
         if not is_width:
-            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
+            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate, at_once=self._chance.is_tested)
         if not is_width or self._width.current != before:  # not by chance: what began before is old news
             self._cut_at = now
+
+    def _unanswered(self, token: int, now: float) -> int:
+        """Return the weight of calls before this one that may still be refused: they may have been in flight, and never inside."""
+        since = now - self._gate.patience
+        return sum(call.weight for other, call in self._calls.items() if other < token and call.began > since)
+
+    def _was_never_inside(self, token: int, weight: int) -> None:
+        """Take a call that was refused out of the levels of those that began after it."""
+        for other in reversed(self._calls):
+            if other < token or not token:
+                return
+            self._calls[other].level -= weight
 
     def _open(self, now: float) -> None:
         gate = self._gate
         shut_for = now - gate.shut_at
-        if not gate.is_down:
+        if self._chance.answer(was_let_in=True, after=gate.asked_at - gate.shut_at):
+            self._pace.restore(now, self._chance.best)
+        elif not gate.is_down:
             self._pace.reopen(now, shut_for, gate.asked_at)
         self._width.reopen(is_gentle=gate.is_down or shut_for > GENTLE_AFTER or self._pace.rate is None)
         self._cut_at = max(self._cut_at, now if gate.is_down else gate.shut_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdgate.core import validation
@@ -62,6 +62,21 @@ def _check_rate(rate: object, per: float) -> None:
     if isinstance(rate, float) and 0 < rate < 1:
         raise SettingsError(f"limits.rate must be at least 1, got {rate!r} with per={per:g}: write rate=1, per={per / rate:g}")
     validation.count("limits.rate", rate)
+
+
+def share_of(limits: Limits, share: float) -> Limits:
+    """Return the numbers of one worker that has this share of them, above 0 and up to 1.
+
+    Of a rate that is less than one call the span is longer, and one call in flight is the least.
+    """
+    if share == 1:
+        return limits
+    rate, per, concurrency = limits.rate, limits.per, limits.concurrency
+    if rate is not None:
+        part = rate * share
+        rate = max(1, int(part))
+        per = per * rate / part
+    return replace(limits, rate=rate, per=per, concurrency=None if concurrency is None else max(1, int(concurrency * share)))
 
 
 @dataclass(frozen=True, slots=True)

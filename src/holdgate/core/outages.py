@@ -42,6 +42,13 @@ LEAST_REST = 0.05
 # doubling from the first failure on (docs/reference/benchmarks.md).
 RELAPSE_MULTIPLIER = 4.0
 
+# After a probe that hung, with limits: the wait grows from one second to twenty, as that of a limiter's gate. A probe that hangs for five
+# seconds is then one in 25, and a silence of ten minutes costs less than five calls a minute, those in flight at its beginning included.
+# From ten minutes on it is a thirtieth of the age: in an hour that ends a day of silence nobody needs the minute.
+SILENT_GROWTH = 1.7
+SILENT_MOST = 20.0
+SILENT_SHARE = 1 / 30
+
 # More relapses make a ramp no slower: at four it takes about twenty seconds, and each is forgotten in one healthy interval.
 MOST_RELAPSES = 4
 
@@ -93,15 +100,21 @@ def middle_draw() -> float:
 
 
 class Asked(NamedTuple):
-    """What a wait follows from, beside the settings: when the call was made that opened, when the circuit opened, and chance in [0, 1)."""
+    """What a wait follows from, beside the settings: when the call was made that opened, when the circuit opened, and chance in [0, 1).
+
+    `is_silence`: that call took longer than any answer does. False means that it did not, or that nobody knows.
+    """
 
     asked: float
     opened: float
     drawn: float
+    is_silence: bool = False
 
 
 def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
     """Return until when a circuit stays open after what was asked."""
+    if asked.is_silence and outage.level == 1 and settings.open_multiplier is None:
+        return _silent_until(settings, outage, asked)
     jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * asked.drawn
     nominal = level_wait(settings, max(1, outage.level))  # 0: a fleet has opened it, and no call of its own
     if settings.open_multiplier is None and outage.since is not None:
@@ -110,6 +123,19 @@ def opened_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> flo
     if settings.open_multiplier is not None:
         return asked.opened + wait
     return max(asked.asked + wait, asked.opened + LEAST_REST * wait)
+
+
+def _silent_until(settings: CircuitSettings, outage: Outage, asked: Asked) -> float:
+    """Return the same for a probe that has hung, where a limiter knows how long an answer takes. The wait begins when it was given up.
+
+    Each such probe costs a slot and seconds, so they come further apart from the start. Later on they come closer than a tenth of the
+    outage's age: a limiter that has stood still for ten minutes has all of its backlog to catch up with.
+    """
+    age = 0.0 if outage.since is None else asked.opened - outage.since
+    longest = max(SILENT_MOST, SILENT_SHARE * age, settings.open_duration)
+    nominal = min(longest, max(settings.open_duration, SILENT_GROWTH**outage.probes))
+    jitter = 1 - settings.open_jitter + 2 * settings.open_jitter * asked.drawn
+    return asked.opened + min(settings.open_duration_max, nominal * jitter)
 
 
 def open_anew_until(settings: CircuitSettings, outage: Outage, asked: Asked | None, until: float, now: float) -> float:

@@ -63,6 +63,13 @@ IDLE_SHARE = 0.2  # of a measurement: with more time without demand it says noth
 FAR_OFF = 0.6  # measured to be this small a part of the pace, it has fallen: go there instead of yielding again and again
 
 SLOWEST = 1 / 3600  # a second: one an hour, so that no lie of a service stops a worker for good
+LONG_FROM = 5.0  # seconds of a shut that is no matter of the next token, if ten calls and more would have started in them
+SPARE = 10.0  # calls: a bucket's burst, and what an asking call comes late
+PAID = 20.0  # times what a shut has cost, before it is risked again: a twentieth of the time at most
+DEAR = 60.0  # seconds of a shut that cost them all: as much is yielded as they are of a minute, up to a half
+HALF = 0.5
+MORE = 1.2  # times the pace was let in, a long shut counted: then it was no window that a ramp has used up early
+
 DOUBLINGS = 30  # of a ramp: a billion times the pace is no limit
 
 
@@ -71,8 +78,8 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_base", "_border", "_double", "_due", "_guessed", "_idle", "_is_first", "_last", "_opened", "_paced", "_refused", "_rest",
-        "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
+        "_age", "_base", "_border", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
+        "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
     )
     # fmt: on
 
@@ -95,6 +102,9 @@ class LearnedPace:
         self._guessed = False  # a first opening said nothing
         self._paced = 0.0  # the pace that the latest start has waited for
         self._border = 0.0  # that of the first call that was refused since the last opening
+        self._extra = 0.0  # calls that a ramp has started since the last opening, over what the pace under it would have
+        self._lost = 0.0  # seconds that the last shut has cost: in which the pace would have started calls
+        self._is_banned = False  # the last shut was long, and came sooner than a quota is used up
         self._sole_use = SoleUse()
 
     def free(self, now: float) -> int | None:
@@ -116,6 +126,7 @@ class LearnedPace:
         if self.rate is None:
             return
         self._paced = self.rate
+        self._extra += weight * max(0.0, 1 - self._base / self.rate)
         late = now - self._due
         if not is_pressed and late > max(CATCH_UP, 1 / self.rate):
             self._idle += late
@@ -131,8 +142,13 @@ class LearnedPace:
             self._border = self._paced
         self._refused += weight
 
+    def excuse(self, weight: int) -> None:
+        """Count a call that was refused by chance: it was none that shows a pace."""
+        self._started -= weight
+
     def reopen(self, now: float, shut_for: float, asked_at: float) -> None:
         """Judge the time since the last opening: the call that asked at `asked_at` was let in, and is counted as started."""
+        self._lost = 0.0
         self._judge(now, shut_for)
         if self.rate is not None:  # the asking call is a start like any other
             self._due = max(self._due, asked_at + 1 / self.rate)
@@ -146,12 +162,13 @@ class LearnedPace:
         span = now - self._opened
         busy = span - self._idle
         if shut_for > LONG_SHUT or busy <= 0 or self._idle > IDLE_SHARE * span:
-            if self.rate is not None:
-                self._begin(now, self._base)
+            self._say_nothing(now, shut_for, span - shut_for)
             return
         measured = max(1, accepted) / busy * MARGIN
-        if self._unsure or self.rate is None:
-            self._measure(now, accepted, measured)
+        if self.rate is not None and shut_for >= LONG_FROM and shut_for * self._base > SPARE:
+            self._pay(now, shut_for, self.rate, measured)
+        elif self._unsure or self.rate is None:
+            self._measure(now, accepted, measured, shut_for)
         elif accepted < EVENT:
             self._last = now
         elif (limit := self._sole_use.limit(self._base, self._border, (accepted + 1) / busy)) is not None:
@@ -161,6 +178,38 @@ class LearnedPace:
         else:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
+
+    def _say_nothing(self, now: float, shut_for: float, open_for: float) -> None:
+        """Go on as before: after a quota, or a time without demand.
+
+        A quota takes longer to be used up than to come back. What is shut for long again, or before anything is known, sooner than that is
+        a ban, and the pace was too quick for it.
+        """
+        was_banned, self._is_banned = self._is_banned, shut_for > LONG_SHUT and open_for < shut_for
+        if not self._is_banned or not (was_banned or self._unsure):
+            if self.rate is not None:
+                self._begin(now, self._base)
+        elif self.rate is not None:
+            is_ramp = self.rate > RAMPED * self._base
+            self._unsure = self._unsure and not is_ramp
+            self._lost = 0.0 if self._unsure else shut_for
+            self._begin(now, self._base * (1.0 if is_ramp else HALF))
+        elif self._started - self._refused > SURE:
+            self._begin(now, HALF * (self._started - self._refused) / open_for)
+
+    def _pay(self, now: float, shut_for: float, rate: float, measured: float) -> None:
+        """Judge a shut that was longer than any token takes: the rest of a window, or a ban.
+
+        What a ramp has used up in advance explains the first. A window lets in as much as before, whatever the pace; so what was let in is
+        the answer. What nothing explains was lost, and is not to be lost again soon.
+        """
+        base = self._base
+        self._lost = max(0.0, shut_for - (self._extra + SPARE) / base)
+        yielded = base * (1 - max(_share(base), min(HALF, self._lost / DEAR)))
+        if rate > RAMPED * base and (self._lost > HALF * shut_for or measured > MORE * base):
+            yielded = max(base, min(rate, self._border) / SHORT_OF)
+        self._unsure = False
+        self._begin(now, max(measured, yielded))
 
     def interrupt(self, now: float) -> None:
         """Begin anew, with the pace that was measured; without one nothing is known any more."""
@@ -173,6 +222,15 @@ class LearnedPace:
             self._unsure = self._is_first = True
             self._guessed = False
 
+    @property
+    def base(self) -> float | None:
+        """The pace without a ramp. None means that nothing has shown one, or that what has is a guess."""
+        return None if self.rate is None or self._unsure else self._base
+
+    def restore(self, now: float, pace: float) -> None:
+        """Go back to a pace from which it has fallen for nothing."""
+        self._begin(now, pace)
+
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
         if shut_for <= GUESS_WITHIN:
@@ -184,11 +242,13 @@ class LearnedPace:
             self._opened, self._started, self._refused = now, 1, 0
             self._is_first = False
 
-    def _measure(self, now: float, accepted: int, measured: float) -> None:
+    def _measure(self, now: float, accepted: int, measured: float, shut_for: float) -> None:
         if accepted >= SURE:
             self._unsure = self._is_first  # it had a burst in it that had been saved up
             self._is_first = False
             self._begin(now, measured)
+            if self._unsure and shut_for >= LONG_FROM:  # a window, or a ban: look soon which of the two
+                self._rest = min(self._rest, max(RAMP_SECONDS, shut_for))
             return
         self._base = self.rate = max(SLOWEST, measured)  # and measure on, over this time and the next
         self._climb_steeply()
@@ -211,10 +271,10 @@ class LearnedPace:
         self._base = self.rate = base = max(SLOWEST, base)
         self._opened = self._last = now
         self._started, self._refused = 1, 0
-        self._idle = self._age = 0.0
+        self._idle = self._age = self._extra = 0.0
         self._due = max(self._due, now)
         self._step, self._double = RAMP_STEP, max(RAMP_SECOND, RAMP_STARTS / base)
-        self._rest = max(RAMP_SECONDS, RAMP_CALLS / base)
+        self._rest = max(RAMP_SECONDS, RAMP_CALLS / base, PAID * self._lost)
 
     def _climb(self, took: float) -> None:
         before = self._age
@@ -222,7 +282,10 @@ class LearnedPace:
         base = self._base
         if not self._sole_use.holds:
             quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
-            self._base = base = base + took * min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
+            climb = min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
+            if self._lost:
+                climb = min(climb, HALF * base / (PAID * self._lost))
+            self._base = base = base + took * climb
         over = self._age - self._rest
         if over <= 0:
             self.rate = base

@@ -58,6 +58,13 @@ HALF = 0.5
 GENTLE_STEPS = 16
 
 
+def ramp_end(settings: RampSettings, given: int | None) -> int:
+    """Return the limit at which a ramp ends, if the program has given this one, or None. An explicit `full` is never raised."""
+    if settings.full is None:
+        return FULL_ALONE if given is None else given
+    return settings.full if given is None else min(settings.full, given)
+
+
 class StageResult(Enum):
     """How one result counts in a stage."""
 
@@ -72,13 +79,13 @@ class Ramp:
 
     # fmt: off
     __slots__ = (
-        "_bad", "_ends", "_failures", "_lasts", "_matures", "_relapses", "_settings", "_threshold", "_weight",
-        "full", "in_a_row", "in_flight", "is_probing", "limit", "refused", "results", "stage",
+        "_bad", "_ends", "_failures", "_lasts", "_matures", "_relapses", "_threshold", "_weight",
+        "full", "good_seconds", "in_a_row", "in_flight", "is_probing", "limit", "refused", "results", "settings", "stage",
     )
     # fmt: on
 
     def __init__(self, settings: RampSettings, full: int, relapses: int = 0) -> None:
-        self._settings = settings
+        self.settings = settings
         self._relapses = relapses
         self._lasts = relapses * settings.stage_per_relapse  # seconds, at least, of every stage
         self.full = full
@@ -101,11 +108,12 @@ class Ramp:
     def _begin_stage(self, now: float) -> None:
         self.stage += 1
         self._matures = now + self._lasts
-        self._ends = now + max(self._settings.stage_timeout, self._lasts)
+        self._ends = now + max(self.settings.stage_timeout, self._lasts)
         self.results = 0
         self._weight = 0  # of the results: one of a batch of 500 has used as much of the limit as 500 single ones
         self._bad = 0
         self._failures = 0
+        self.good_seconds = 0.0  # how long the good results of this stage took, all together
         self.refused = False
 
     @property
@@ -114,11 +122,11 @@ class Ramp:
 
         Heavier results count by their weight, but a stage is never judged by fewer than `minimum_verdicts`.
         """
-        return max(self._settings.minimum_verdicts, self.limit)
+        return max(self.settings.minimum_verdicts, self.limit)
 
     @property
     def _has_enough(self) -> bool:
-        return self.results >= self._settings.minimum_verdicts and self._weight >= self.limit
+        return self.results >= self.settings.minimum_verdicts and self._weight >= self.limit
 
     @property
     def stage_ends(self) -> float | None:
@@ -132,11 +140,19 @@ class Ramp:
             return self._matures
         return None if self.refused else self._ends
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its limit is a share of a fleet's. Here it is not: this ramp judges itself."""
+        return False
+
     def has_room(self, weight: int) -> bool:
         return self.in_flight + weight <= self.limit
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:
-        """Count one result of a permit that was issued in `stage`. Returns the breach that opens the circuit immediately, or None."""
+    def count(self, stage: int, result: StageResult, now: float, weight: int = 1, took: float = 0.0) -> Breach | None:
+        """Count one result of a permit that was issued in `stage`, of a call that took `took` seconds.
+
+        Returns the breach that opens the circuit immediately, or None.
+        """
         if self.is_probing:
             return self._end_probe(result, now)
         failed = result is StageResult.FAILED or result is StageResult.EXPIRED
@@ -146,13 +162,14 @@ class Ramp:
             self._weight += weight
             self._bad += result is not StageResult.GOOD
             self._failures += failed
+            self.good_seconds += took if result is StageResult.GOOD else 0.0
         return self._breach(result) if failed else None
 
     def _end_probe(self, result: StageResult, now: float) -> Breach | None:
         if result is not StageResult.GOOD:
             return Breach(_PROBE_REASONS[result], 1, 1)
         self.is_probing = False
-        self.limit = min(self.full, max(1, self._settings.initial >> self._relapses))
+        self.limit = min(self.full, max(1, self.settings.initial >> self._relapses))
         self._begin_stage(now)
         return None
 
@@ -178,7 +195,7 @@ class Ramp:
 
         `overdue` is how many calls of this stage are in flight and slow already; they count as bad.
         """
-        is_good = (self._bad + overdue) / (self.results + overdue) <= self._settings.bad_rate
+        is_good = (self._bad + overdue) / (self.results + overdue) <= self.settings.bad_rate
         if is_good and self.limit >= self.full:
             return True
         if is_good:
@@ -192,12 +209,12 @@ class Ramp:
     def _grown(self) -> int:
         if self.limit < self._threshold:
             # At least one more: a small limit times a small growth would be rounded down to itself.
-            return max(self.limit + 1, int(self.limit * self._settings.growth))
+            return max(self.limit + 1, int(self.limit * self.settings.growth))
         return self.limit + max(1, self.full // GENTLE_STEPS)
 
     def reconfigure(self, settings: RampSettings) -> None:
         """Go on by other settings. The limit stays, and the running stage keeps its times; it is judged by the new rate."""
-        self._settings = settings
+        self.settings = settings
         self._lasts = self._relapses * settings.stage_per_relapse
 
     def set_full(self, full: int) -> None:
@@ -257,9 +274,8 @@ class HalfOpen:
     def settle(self, permit: Permit, failed: bool, took: float, now: float) -> Step:
         """Judge the result of a call that took `took` seconds."""
         limit = self.ramp.limit
-        return self._follow(
-            limit, permit, StageResult.FAILED if failed else StageResult.SLOW if took > self._slow else StageResult.GOOD, now
-        )
+        result = StageResult.FAILED if failed else StageResult.SLOW if took > self._slow else StageResult.GOOD
+        return self._follow(limit, permit, result, now, took)
 
     def pass_time(self, now: float) -> Step:
         """Judge a stage that is old enough, and take back permits whose lease has ended, each as a failure."""
@@ -292,10 +308,10 @@ class HalfOpen:
         self.ramp.set_full(full)
         return self._judge(limit, now)
 
-    def _follow(self, limit: int, permit: Permit, result: StageResult, now: float) -> Step:
+    def _follow(self, limit: int, permit: Permit, result: StageResult, now: float, took: float = 0.0) -> Step:
         if self.ramp.is_probing:
             self._totals.probed(good=result is StageResult.GOOD)
-        breach = self.ramp.count(permit.stage, result, now, permit.weight)
+        breach = self.ramp.count(permit.stage, result, now, permit.weight, took)
         return self._judge(limit, now) if breach is None else Step(limit, breach=breach)
 
     def _judge(self, limit: int, now: float) -> Step:

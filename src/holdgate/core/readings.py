@@ -82,6 +82,7 @@ class ReadCircuit(Protocol):
     late_results: int
     settled_twice: int
     latest: float
+    full: int
 
     @property
     def limit(self) -> int | None:
@@ -93,8 +94,8 @@ class ReadCircuit(Protocol):
         ...
 
 
-def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: float, full: int, guidance: Guidance | None) -> CircuitSnapshot:
-    """Return the circuit as it is at `now`. `until` is when the wait of OPEN ends, `full` a ramp's end, `guidance` what is followed."""
+def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: float, guidance: Guidance | None) -> CircuitSnapshot:
+    """Return the circuit as it is at `now`. `until` is when the wait of OPEN ends, `guidance` what is followed."""
     evidence = circuit.evidence
     calls, failures, slow = evidence.window.seen_at(now)
     rates = evidence.rates(calls, failures, slow)
@@ -119,7 +120,7 @@ def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: floa
         late_results=circuit.late_results,
         settled_twice=circuit.settled_twice,
         next_deadline=circuit.next_deadline(),
-        full=full,
+        full=circuit.full,
         limits=circuit.limits.snapshot(now),
         guidance=guidance,
     )

@@ -209,3 +209,10 @@ class CircuitSettings:
 def _check_type(name: str, value: object, wanted: type | object, shown: str) -> None:
     if not isinstance(value, wanted):  # type: ignore[arg-type]
         raise SettingsError(f"{name} must be {shown}, got {value!r}")
+
+
+def checked(settings: object) -> CircuitSettings:
+    """Return the settings. Raises SettingsError unless they are CircuitSettings."""
+    if not isinstance(settings, CircuitSettings):
+        raise SettingsError(f"settings must be CircuitSettings, got {settings!r}: leave it out, or write CircuitSettings(...)")
+    return settings

@@ -1,15 +1,9 @@
-"""The states of a circuit and the one table of transitions, and the values that a circuit gives for a call: permits and refusals.
-
-The table is complete: a pair without a row cannot happen, and raises before anything has changed. The text of a `Trigger` is the label in
-the README's diagram, which is made from the table.
-"""
+"""The states of a circuit, why it opens, and the values that it gives for a call: permits and refusals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-
-from holdgate.errors import HoldgateError
 
 
 class State(Enum):
@@ -30,52 +24,6 @@ class Override(Enum):
     FORCED_OPEN = "forced_open"
     DISABLED = "disabled"
     METRICS_ONLY = "metrics_only"
-
-
-class Trigger(Enum):
-    """What can change the state, with the reason in words."""
-
-    BREACHED = "a rule was met"
-    WAIT_REQUESTED = "a server or an operator asked for a wait"
-    WAITED = "the wait is over"
-    RECOVERED = "a good stage at the full rate"
-    FORCE_ENDED = "a forced opening ended"
-    RESET = "an operator reset it"
-    FLEET_WAITS = "the fleet waits"
-    FLEET_RAMPS = "the fleet gives a share"
-    FLEET_RECOVERED = "the fleet has recovered"
-
-
-TRANSITIONS: dict[tuple[State, Trigger], State] = {
-    (State.CLOSED, Trigger.BREACHED): State.OPEN,
-    (State.CLOSED, Trigger.WAIT_REQUESTED): State.OPEN,
-    (State.HALF_OPEN, Trigger.BREACHED): State.OPEN,
-    (State.HALF_OPEN, Trigger.WAIT_REQUESTED): State.OPEN,
-    (State.OPEN, Trigger.WAITED): State.HALF_OPEN,
-    (State.HALF_OPEN, Trigger.RECOVERED): State.CLOSED,
-    # FORCED_OPEN always ends in HALF_OPEN, whatever the state below: traffic never goes from nothing to everything in one step.
-    (State.CLOSED, Trigger.FORCE_ENDED): State.HALF_OPEN,
-    (State.OPEN, Trigger.FORCE_ENDED): State.HALF_OPEN,
-    (State.HALF_OPEN, Trigger.FORCE_ENDED): State.HALF_OPEN,
-    (State.CLOSED, Trigger.RESET): State.CLOSED,
-    (State.OPEN, Trigger.RESET): State.CLOSED,
-    (State.HALF_OPEN, Trigger.RESET): State.CLOSED,
-    (State.CLOSED, Trigger.FLEET_WAITS): State.OPEN,
-    (State.HALF_OPEN, Trigger.FLEET_WAITS): State.OPEN,
-    # A worker that comes while the fleet is on its way back has a share, too, and not the full rate.
-    (State.CLOSED, Trigger.FLEET_RAMPS): State.HALF_OPEN,
-    (State.OPEN, Trigger.FLEET_RAMPS): State.HALF_OPEN,
-    (State.OPEN, Trigger.FLEET_RECOVERED): State.CLOSED,
-    (State.HALF_OPEN, Trigger.FLEET_RECOVERED): State.CLOSED,
-}
-
-
-def transition(state: State, trigger: Trigger) -> State:
-    """Return the state that follows. Raises HoldgateError for a pair without a row, which is a defect of the caller."""
-    try:
-        return TRANSITIONS[state, trigger]
-    except KeyError:
-        raise HoldgateError(f"a circuit in {state.name} has no transition for {trigger.name} ({trigger.value})") from None
 
 
 class Reason(StrEnum):

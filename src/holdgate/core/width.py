@@ -62,9 +62,32 @@ class Width:
 
     # fmt: off
     __slots__ = (
-        "_before", "_budget", "_calm", "_clean", "_evidence", "_excused", "_faults", "_grow_to", "_growing", "_halves", "_last_round",
-        "_lift", "_lift_step", "_lifted", "_longer", "_most", "_passed", "_pause", "_ramp", "_regain", "_streak", "_trial", "_wall",
-        "_width", "is_careful", "is_sought",
+        "_before",
+        "_budget",
+        "_calm",
+        "_clean",
+        "_evidence",
+        "_excused",
+        "_faults",
+        "_grow_to",
+        "_growing",
+        "_halves",
+        "_last_round",
+        "_lift",
+        "_lift_step",
+        "_lifted",
+        "_longer",
+        "_most",
+        "_pause",
+        "_ramp",
+        "_regain",
+        "_streak",
+        "_trial",
+        "_wall",
+        "_width",
+        "is_careful",
+        "is_sought",
+        "passed",
     )
     # fmt: on
 
@@ -79,7 +102,7 @@ class Width:
         self._last_round: tuple[list[float], int] | None = None
         self._trial: Trial | None = None
         self._wall: float = inf  # the lowest level that was refused for being too many
-        self._passed = 0  # the highest level that was let in
+        self.passed = 0  # the highest level that was let in
         self._lift = 0  # how many more than the width are tried against the wall
         self._lift_step = 1
         self._lifted = 0
@@ -130,7 +153,7 @@ class Width:
 
     def accept(self, level: int, arm: int, took: float) -> None:
         """Learn from a call that was let in. `arm` is what `start` returned for it."""
-        self._passed = max(self._passed, level)
+        self.passed = max(self.passed, level)
         self._clean += 1
         self._faults -= self._faults / FAULTS_OVER
         self._evidence = max(0.0, self._evidence - FOR_CHANCE)
@@ -189,15 +212,15 @@ class Width:
         self._before = self._before or self._width
         self._regain = max(self._regain, self._before) if self._faults >= FAULTY else 0
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
-        at = level if level > self._passed else max(level, self._width)
-        self._cap(at // 2 + 1 if self._halves and not clean and level <= self._passed else at)
+        at = level if level > self.passed else max(level, self._width)
+        self._cap(at // 2 + 1 if self._halves and not clean and level <= self.passed else at)
         self._halves = True
-        self._passed = min(self._passed, self._width)
+        self.passed = min(self.passed, self._width)
 
     def _throttle(self, level: int) -> bool:
         self._trial = None
         self._lift = 0
-        if level <= max(1, self._passed):
+        if level <= max(1, self.passed):
             self.restore()
             return False
         self.is_careful = True
@@ -206,7 +229,7 @@ class Width:
 
     def lower(self, level: int) -> None:
         """Learn from a refusal that is old news: the wall may be lower still, nothing else."""
-        if self._passed < level < self._wall < inf:
+        if self.passed < level < self._wall < inf:
             self._cap(level)
 
     def restore(self) -> None:

@@ -28,11 +28,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
+from holdgate.core.ramp import SMALLEST_LIMITS
 from holdgate.fleet.opening import BadMark
-from holdgate.fleet.records import Bad, Claim, FleetOrder, Good, Lead, Rest, StageTally
-from holdgate.fleet.shares import checksum, shares
+from holdgate.fleet.records import Bad, Claim, FleetOrder, Good, Lead, Rest, StageTally, ToldToWait
+from holdgate.fleet.shares import checksum, handed_over, shares
 from holdgate.fleet.words import Words
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ JUMP = 1000
 # Of the results of one worker in one stage. More decide nothing, and are counted one by one.
 MOST_RESULTS = 1000
 
+# A verdict repeats in whole seconds how long a server is to be left alone, and takes some time itself. What differs by less is no news
+# (seconds): otherwise each repetition would put the end off.
+TOLD_APART = 2.0
+
 # Verdicts in a row of which a reader cannot tell who shares. After the first one it goes on as before: somebody has just come or gone.
 MISMATCHES = 2
 
@@ -54,6 +60,14 @@ class Course(Enum):
     WELL = "well"
     WAIT = "wait"
     RAMP = "ramp"
+
+
+class Results(NamedTuple):
+    """What came of one worker's calls in the present stage. `took`: the milliseconds of the good ones together; 0: not known."""
+
+    good: int
+    bad: int
+    took: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +84,9 @@ class Agreement:
 
     # fmt: off
     __slots__ = (
-        "began", "conductor", "course", "dependency", "epoch", "failed", "heard_at", "limit", "marks", "mismatches", "recovered_at",
-        "sharers", "shares", "stage", "stage_at", "stale", "tallies", "turn", "wait_at", "words",
+        "began", "broke_at", "conductor", "course", "dependency", "epoch", "failed", "good_at", "heard_at", "limit", "marks", "mismatches",
+        "recovered_at", "resumed_at", "sharers", "shares", "stage", "stage_at", "stale", "tallies", "told", "told_all_until", "turn",
+        "wait_at", "words",
     )
     # fmt: on
 
@@ -85,6 +100,8 @@ class Agreement:
         self.recovered_at: float | None = None
         self.failed: int = 0  # probes of this outage
         self.wait_at = now  # when the present wait began
+        self.resumed_at: float | None = None  # when the last ramp of this outage began
+        self.broke_at = 0  # the limit at which one of its ramps broke last; 0: none has
         self.stage = 0
         self.stage_at = now
         self.limit = 0
@@ -93,7 +110,10 @@ class Agreement:
         self.shares: dict[str, int] = {}
         self.mismatches = 0
         self.marks: dict[str, BadMark] = {}
-        self.tallies: dict[str, tuple[int, int]] = {}
+        self.good_at = -inf  # when a worker that was bad was good again
+        self.tallies: dict[str, Results] = {}
+        self.told: dict[str, float] = {}  # until when a server has asked each worker to be left alone
+        self.told_all_until = -inf  # what it has told the conductor, which asks for all
         self.words = Words()
         self.stale = 0  # verdicts of conductors that are none any more
 
@@ -107,6 +127,7 @@ class Agreement:
                 self.marks[worker] = BadMark(run, opened, reading.now)
             case Good():
                 self.marks.pop(worker, None)
+                self.good_at = reading.now
             case Claim(epoch=epoch):
                 self._claimed(worker, epoch, reading)
             case Rest(epoch=epoch):
@@ -114,9 +135,10 @@ class Agreement:
                     self._without_conductor(reading.now)
             case Lead() as lead:
                 self._led(worker, lead, reading)
-            case StageTally(stage=stage, good=good, bad=bad):
-                if stage == self.stage and worker in self.shares:
-                    self.tallies[worker] = (min(good, MOST_RESULTS), min(bad, MOST_RESULTS))
+            case StageTally() as tally:
+                self._tallied(worker, tally)
+            case ToldToWait(seconds=seconds):
+                self._told(worker, reading.now + seconds)
             case FleetOrder() as order:
                 self._ordered(order, reading.now)
             case _:
@@ -131,13 +153,32 @@ class Agreement:
         if self.course is Course.WELL and self._may_be(need.epoch, reading):
             self.epoch = max(self.epoch, need.epoch)
 
+    def _tallied(self, worker: str, tally: StageTally) -> None:
+        if tally.stage == self.stage and worker in self.shares:
+            took = tally.took if tally.good <= MOST_RESULTS else 0
+            self.tallies[worker] = Results(min(tally.good, MOST_RESULTS), min(tally.bad, MOST_RESULTS), took)
+
+    def _told(self, worker: str, until: float) -> None:
+        self.told[worker] = until
+        if worker == self.conductor and self.course is not Course.WELL:
+            self.told_all_until = max(self.told_all_until, until)
+
     def left(self, worker: str, now: float) -> None:
         """Take in that a worker is gone."""
         self.sharers.pop(worker, None)
         self.marks.pop(worker, None)
         self.tallies.pop(worker, None)
+        self.told.pop(worker, None)
         if worker == self.conductor:
             self._without_conductor(now)
+
+    def told_until(self, quorum: int) -> float:
+        """Return until when a server has asked the fleet to be left alone; long ago if it has not.
+
+        The conductor's probe asks for all, so what it is told counts for all. What others are told counts if a quorum of them is.
+        """
+        said = sorted(self.told.values(), reverse=True)
+        return max(self.told_all_until, said[quorum - 1] if len(said) >= quorum else -inf)
 
     def _may_be(self, epoch: int, reading: ReadAs) -> bool:
         return not reading.witness or epoch <= self.epoch + JUMP
@@ -160,8 +201,8 @@ class Agreement:
     def _begin(self, now: float) -> None:
         self.course = Course.WAIT
         self.began = self.wait_at = now
-        self.failed = 0
-        self.recovered_at = None
+        self.failed = self.broke_at = 0
+        self.recovered_at = self.resumed_at = None
         self.shares = {}
 
     def _led(self, worker: str, lead: Lead, reading: ReadAs) -> None:
@@ -172,6 +213,8 @@ class Agreement:
             self.stale += 1
             return
         self.heard_at = reading.now
+        if lead.told and reading.now + lead.told > self.told_all_until + TOLD_APART:
+            self.told_all_until = reading.now + lead.told
         if self.words.holds(reading.now):
             return
         if lead.phase == "up":
@@ -193,15 +236,20 @@ class Agreement:
         self.shares = {}
         self.tallies.clear()
         self.marks.clear()
+        self.told.clear()
+        self.told_all_until = -inf
 
     def _date(self, lead: Lead, now: float) -> None:
         if self.course is Course.WELL:
             self._begin(now)
-            self.began = now - lead.age
             self.marks.clear()
+        # Whoever has read the claim in the log's past takes it for new. An age is rounded down, so nobody's outage becomes older by that.
+        self.began = min(self.began, now - lead.age)
 
     def _wait(self, lead: Lead, now: float) -> None:
         self._date(lead, now)
+        if self.course is Course.RAMP and self.limit > SMALLEST_LIMITS:  # below, it was down, and not loaded
+            self.broke_at = self.limit
         if self.course is Course.RAMP or lead.failed != self.failed:
             self.wait_at = now
         self.course = Course.WAIT
@@ -215,6 +263,8 @@ class Agreement:
         if lead.stage < self.stage:
             self.stale += 1
             return
+        if self.course is not Course.RAMP:
+            self.resumed_at = now
         if checksum(self.sharers) != lead.sharers:
             self.mismatches += 1
             if self.mismatches >= MISMATCHES:
@@ -228,7 +278,7 @@ class Agreement:
         self.course = Course.RAMP
         self.stage, self.limit, self.turn = lead.stage, lead.limit, lead.turn
         self.failed = lead.failed
-        self.shares = shares(lead.limit, self.sharers, lead.turn)
+        self.shares = handed_over(self.shares, shares(lead.limit, self.sharers, lead.turn))
 
     def _ordered(self, order: FleetOrder, now: float) -> None:
         if not self.words.hear(order, now):

@@ -6,13 +6,13 @@
               by itself: its own evidence is a veto, and it follows with its first failure. The conductor makes the probe
 
 A worker whose last call was bad does not wait for the claim: as soon as it sees that the failures of several workers are one outage, it
-stops calling. If no claim follows, it goes by its own rules again.
+stops calling. If no claim follows, it goes by its own rules again. It even stops for a moment when it has the hunch of one (opening.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from holdgate.core.guidance import Guidance, Phase
@@ -23,9 +23,9 @@ from holdgate.fleet.agreement import Agreement, Course
 from holdgate.fleet.bidding import LOST_AFTER, SILENT_AFTER, Bid, Chance, Vacancy
 from holdgate.fleet.conducting import Conductor, ConductorView, probe_due
 from holdgate.fleet.marking import Marking
-from holdgate.fleet.opening import BadMark, is_outage
-from holdgate.fleet.records import Claim, Need, Rest
-from holdgate.fleet.shares import checksum, part_of
+from holdgate.fleet.opening import HUNCH_COUNTS, BadMark, is_hunch, is_outage
+from holdgate.fleet.records import LONGEST_SECONDS, Claim, Need, Rest, ToldToWait
+from holdgate.fleet.shares import checksum, parts_of
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
 
 if TYPE_CHECKING:
@@ -52,8 +52,18 @@ LEAD_EVERY = 1.0
 # worker goes by its own rules. It is longer than two stages that nobody has answered, and with a good log nothing takes as long.
 STUCK_AFTER = 20.0
 
+# How long a hunch stops a worker (seconds): two ways of a record on a busy log, and what the last worker needs to fail. And how long it has
+# no other: what fails now and then must not stop it again and again.
+HUNCH_LASTS = 0.15
+# A worker with more failures in a row is about to open by itself: it must not forget them for a hunch.
+HUNCH_RUN = 2
+HUNCH_AGAIN = 10.0
+
 # An opening of its own is a local cause if after this time (seconds) fewer workers than the quorum have failures.
 ALONE_AFTER = 2.0
+
+# Of a stage of the ramp not everybody writes what came of its calls (shares.py), but for who has so many failures in a row.
+ALARM = 2
 
 _LOCAL = Guidance(Phase.LOCAL)
 
@@ -79,8 +89,8 @@ class Concern:
 
     # fmt: off
     __slots__ = (
-        "_alone_since", "_closed_at", "_led", "_led_at", "_lot", "_me", "_moved_at",
-        "_moved_to", "_outage", "_quorum", "_rested", "_settings",
+        "_alone_since", "_burst_at", "_closed_at", "_hunch", "_led", "_led_at", "_lot", "_me", "_moved_at",
+        "_moved_to", "_outage", "_quorum", "_rested", "_settings", "_told_until",
         "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "phase",
     )
     # fmt: on
@@ -113,6 +123,9 @@ class Concern:
         self._moved_at = now
         self._word: Standing | None = None  # the last that was announced
         self._lot = draw()  # of the repetition of a word
+        self._told_until = -inf  # what we have said of a server's wish
+        self._hunch = -inf  # when we last had one
+        self._burst_at = -inf  # when others may have had one last
 
     def reconfigure(self, settings: CircuitSettings, fleet: FleetSettings) -> None:
         """Go on by other settings. The wait of a fleet ends sooner: one probe serves all."""
@@ -130,7 +143,9 @@ class Concern:
     @property
     def need(self) -> Need:
         """What this worker says of itself."""
-        takes_part = self.backlog and not (self.agreement.course is Course.RAMP and self._opened())
+        # In a ramp, whose own calls have opened it takes no part for a while. What opened it before was the outage.
+        is_breached = self.agreement.course is Course.RAMP and self._opened() and self.facts is not None and self.facts.stage > 0
+        takes_part = self.backlog and not is_breached
         return Need(self.agreement.dependency, takes_part, self.full, self.agreement.epoch)
 
     @property
@@ -193,15 +208,21 @@ class Concern:
         if self._wish is not None and around.now < self._wish + LOST_AFTER:  # later, nobody has followed
             self.guided = True
             return Guidance(Phase.WAIT, epoch=self.agreement.epoch, until=min(around.until, self._wish + LOST_AFTER))
-        if self.guided and facts.state is not State.CLOSED and self.agreement.recovered_at is not None:
+        if around.now < self._hunch + HUNCH_LASTS:
+            self.guided = True
+            # Until later than its end, when the circuit is closed again: what lapses goes on by its own wait.
+            return Guidance(Phase.WAIT, epoch=self.agreement.epoch, until=min(around.until, self._hunch + LOST_AFTER))
+        was_hunch = around.now < self._hunch + HUNCH_AGAIN and facts.opened_by is Reason.FLEET
+        if self.guided and facts.state is not State.CLOSED and (was_hunch or self.agreement.recovered_at is not None):
             return Guidance(Phase.UP, epoch=self.agreement.epoch, until=around.until)
         self.guided = False
         return _LOCAL
 
     def _is_stuck(self, now: float) -> bool:
         """Return whether the agreement has got no further for so long that nobody should wait for it."""
-        since = max(self._moved_at, self._due()) if self.agreement.course is Course.WAIT else self._moved_at
-        return self.agreement.course is not Course.WELL and now - since >= STUCK_AFTER
+        if self.agreement.course is Course.WELL or now - self._moved_at < STUCK_AFTER:
+            return False
+        return self.agreement.course is not Course.WAIT or now - self._due() >= STUCK_AFTER
 
     def _note_progress(self, now: float) -> None:
         # A conductor that takes over begins a stage, and one that hears of nobody another turn: neither gets on by that.
@@ -219,7 +240,10 @@ class Concern:
     def _due(self) -> float:
         """Return when the fleet's next probe is due."""
         agreement = self.agreement
-        return probe_due(replace(self._outage, since=agreement.began), self._settings, agreement.wait_at)
+        # A ramp that has broken shows that the dependency was there, so its age says nothing of when it will be there again.
+        since = agreement.began if agreement.resumed_at is None else agreement.resumed_at
+        due = probe_due(replace(self._outage, since=since), self._settings, agreement.wait_at)
+        return max(due, min(agreement.told_until(self._quorum), agreement.wait_at + self._settings.retry_after_max))
 
     # -- What we write -------------------------------------------------------------------------------------------------------------
 
@@ -232,6 +256,7 @@ class Concern:
             return []
         well = self.agreement.course is Course.WELL
         said: list[Said] = self._marks(facts, around) if well else self._tallies(facts, around.now)
+        said += self._told(facts, around.now)
         said += self._conduct(facts, around)
         said += self._claims(facts, around)
         return said
@@ -239,15 +264,20 @@ class Concern:
     def _marks(self, facts: OwnFacts, around: Around) -> list[Said]:
         opened = self._opened()
         run = max(facts.in_a_row, opened) if facts.in_a_row or opened else 0
-        self._consider_opening(run, opened, around)
+        self._consider_opening(run, opened, facts.state is State.CLOSED, around)
         mark = self.marking.mark(run, opened, around.now, always=self._wish is not None)
         return [] if mark is None else [mark]
 
-    def _consider_opening(self, run: int, opened: bool, around: Around) -> None:
+    def _consider_opening(self, run: int, opened: bool, is_closed: bool, around: Around) -> None:
         marks = self.agreement.marks
         if run:
             marks = {**marks, self._me: BadMark(run, opened, around.now)}
-        if run and is_outage(marks, max(around.callers, len(marks)), self._quorum, self._settings, around.now):
+        callers = max(around.callers, len(marks))
+        may_be = 0 < run <= HUNCH_RUN and is_closed and around.now >= self._hunch + HUNCH_AGAIN
+        if may_be and is_hunch(marks, callers, self._quorum, self._settings, around.now, good_at=self.agreement.good_at):
+            self._hunch = self._burst_at = around.now
+        hunched = around.now < self._burst_at + HUNCH_COUNTS
+        if run and is_outage(marks, callers, self._quorum, self._settings, around.now, hunched=hunched):
             if self._wish is None:
                 self._wish = around.now
         elif self._wish is not None and around.now >= self._wish + LOST_AFTER:
@@ -259,9 +289,18 @@ class Concern:
         if self.conductor is not None or facts.stage != agreement.stage or agreement.course is not Course.RAMP:
             return []
         need = max(self._settings.ramp.minimum_verdicts, agreement.limit)
-        part = part_of(need, agreement.shares.get(self._me, 0), agreement.limit)
-        tally = self.marking.tally(facts.stage, facts.stage_good, facts.stage_bad, part, now)
+        part = parts_of(need, agreement.shares, agreement.limit, agreement.stage).get(self._me, 0)
+        if not part and facts.in_a_row < ALARM:
+            return []
+        tally = self.marking.tally(facts.stage, facts.stage_good, facts.stage_bad, part, now, took=facts.stage_seconds)
         return [] if tally is None else [tally]
+
+    def _told(self, facts: OwnFacts, now: float) -> list[Said]:
+        until = facts.told_until
+        if until is None or until == self._told_until or until <= now:
+            return []
+        self._told_until = until
+        return [ToldToWait(self.agreement.dependency, min(LONGEST_SECONDS, ceil(until - now)))]
 
     # -- Claims --------------------------------------------------------------------------------------------------------------------
 
@@ -324,8 +363,9 @@ class Concern:
 
     def _lead(self, conductor: Conductor, around: Around) -> list[Said]:
         agreement, now = self.agreement, around.now
-        verdict = conductor.verdict(agreement, checksum(agreement.sharers), now)
-        news = replace(verdict, age=0)
+        told = max(0.0, min(agreement.told_until(self._quorum) - now, LONGEST_SECONDS))
+        verdict = conductor.verdict(agreement, checksum(agreement.sharers), now, int(told))
+        news = replace(verdict, age=0, told=0)
         pause = LEAD_EVERY
         if news != self._led:
             pause = 0.0
@@ -342,6 +382,8 @@ class Concern:
         """Return what has become of the agreement since the last call."""
         agreement, now = self.agreement, around.now
         self._note_progress(now)
+        if agreement.marks and is_hunch(agreement.marks, around.callers, self._quorum, self._settings, now, good_at=agreement.good_at):
+            self._burst_at = now
         course, epoch, alone = self._was
         news: list[FleetEvent] = []
         if course is Course.WELL and agreement.course is not Course.WELL:
@@ -394,6 +436,7 @@ class Concern:
         found = [self.bid.at, self.marking.due, agreement.words.ends_at(now), agreement.words.repeat_at(self._lot, now)]
         if self._wish is not None:
             found.append(self._wish + LOST_AFTER)
+        found.append(self._hunch + HUNCH_LASTS)
         if self.conductor is not None:
             found += [self._led_at + LEAD_EVERY, self._due()]
         return [at for at in found if at is not None and at > now]

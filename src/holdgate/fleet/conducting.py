@@ -4,7 +4,8 @@ Theory of operation
 ===================
 
     wait    until the fleet's next probe is due, by core/outages.py. The conductor's own circuit makes the probe
-    good    the ramp begins. Its stages are judged by core/ramp.py, as in a circuit alone, but by the results of all workers together
+    good    the ramp begins. Its stages are judged as in a circuit alone, but by the results of all workers together, and by how long their
+            calls took (climbing.py)
     failed  the next wait. After two failed probes the epoch is given back: a worker whose own network is broken must not be the one that
             asks for all. The wait goes on for whoever takes over
     up      a good stage at what all workers can do together
@@ -27,9 +28,11 @@ from typing import TYPE_CHECKING
 
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.core.outages import Asked, Outage, middle_draw, opened_until
-from holdgate.core.ramp import Ramp, StageResult
-from holdgate.fleet.agreement import Course
+from holdgate.core.ramp import StageResult
+from holdgate.fleet.agreement import Course, Results
+from holdgate.fleet.climbing import PooledRamp
 from holdgate.fleet.records import Lead
+from holdgate.fleet.shares import parts_of
 
 if TYPE_CHECKING:
     from holdgate.core.guidance import OwnFacts
@@ -82,19 +85,17 @@ class Conductor:
         self.finished = False
         self._done: int = agreement.failed + PROBES_IN_A_TERM
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
-        self._counted: dict[str, tuple[int, int]] = {}
+        self._counted: dict[str, Results] = {}
         self._quiet_since = seen.now
-        self._ramp: Ramp | None = None
+        self._ramp: PooledRamp | None = None
         if agreement.course is Course.RAMP:
-            self._resume(relapses, seen)
+            # Where the conductor before has been, in a stage of our own.
+            self._begin_ramp(self.limit, self.limit, relapses, seen)
 
-    def _resume(self, relapses: int, seen: ConductorView) -> None:
-        """Go on where the conductor before has been, in a stage of our own."""
-        self._begin_ramp(self.limit, relapses, seen)
-
-    def _begin_ramp(self, initial: int, relapses: int, seen: ConductorView) -> None:
+    def _begin_ramp(self, initial: int, gentle_from: int | None, relapses: int, seen: ConductorView) -> None:
         full = max(1, seen.full)
-        ramp = Ramp(replace(self._settings.ramp, initial=min(initial, full), full=None), full, relapses)
+        settings = replace(self._settings.ramp, initial=min(initial, full), full=None)
+        ramp = PooledRamp(settings, full, relapses, usual=seen.facts.usual, gentle_from=gentle_from)
         ramp.count(ramp.stage, StageResult.GOOD, seen.now)  # the probe
         self._ramp = ramp
         self._next_stage(ramp.limit, seen.now)
@@ -107,11 +108,12 @@ class Conductor:
 
     # -- The verdict ---------------------------------------------------------------------------------------------------------------
 
-    def verdict(self, agreement: Agreement, sharers: int, now: float) -> Lead:
-        """Return what the log is to say."""
+    def verdict(self, agreement: Agreement, sharers: int, now: float, told: int = 0) -> Lead:
+        """Return what the log is to say. Who shares matters in a ramp alone, and is not told of a wait: it changes with every newcomer."""
         phase = "up" if self.finished else "wait" if self._ramp is None else "ramp"
+        sharers = sharers if phase == "ramp" else 0
         age = max(0, int(now - agreement.began))
-        return Lead(agreement.dependency, self.epoch, phase, self.stage, self.limit, self.turn, sharers, self.failed, age)
+        return Lead(agreement.dependency, self.epoch, phase, self.stage, self.limit, self.turn, sharers, self.failed, age, told)
 
     def is_agreed(self, agreement: Agreement) -> bool:
         """Return whether the log says what we have decided."""
@@ -138,23 +140,25 @@ class Conductor:
         if not self.is_agreed(agreement) or self.finished:
             return
         if self._ramp is None:
-            self._judge_probe(relapses, seen)
+            self._judge_probe(agreement, relapses, seen)
         else:
             self._judge_stage(self._ramp, agreement, seen)
 
-    def _judge_probe(self, relapses: int, seen: ConductorView) -> None:
+    def _judge_probe(self, agreement: Agreement, relapses: int, seen: ConductorView) -> None:
         good, failed = self._probes
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         if self._probes[1] > failed:
             self.failed += 1
         elif self._probes[0] > good:
-            self._begin_ramp(self._settings.ramp.initial, relapses, seen)
+            gentle_from = agreement.broke_at // 2 if agreement.broke_at else None
+            self._begin_ramp(self._settings.ramp.initial, gentle_from, relapses, seen)
 
-    def _judge_stage(self, ramp: Ramp, agreement: Agreement, seen: ConductorView) -> None:
-        tallies = dict(agreement.tallies)
-        if seen.facts.stage == self.stage:
-            tallies[agreement.conductor or ""] = (seen.facts.stage_good, seen.facts.stage_bad)
+    def _judge_stage(self, ramp: PooledRamp, agreement: Agreement, seen: ConductorView) -> None:
+        facts, tallies = seen.facts, dict(agreement.tallies)
+        if facts.stage == self.stage:
+            tallies[agreement.conductor or ""] = Results(facts.stage_good, facts.stage_bad, int(1000 * facts.stage_seconds))
         ramp.set_full(max(1, seen.full))
+        ramp.sample = self._sample(agreement)
         ramp.refused = bool(agreement.shares)  # who has a share has messages: there is more traffic to come
         if self._count(ramp, tallies, seen.now):
             self._ramp = None
@@ -168,13 +172,21 @@ class Conductor:
             self.turn += 1
             self._next_stage(self.limit, seen.now)
 
-    def _count(self, ramp: Ramp, tallies: dict[str, tuple[int, int]], now: float) -> bool:
+    def _sample(self, agreement: Agreement) -> int:
+        """Return how many results are reported, our own included; as many as the limit, while nobody has a share."""
+        parts = parts_of(self.limit, agreement.shares, self.limit, self.stage)
+        own = agreement.conductor or ""
+        return sum({own: agreement.shares.get(own, 0), **parts}.values()) or self.limit
+
+    def _count(self, ramp: PooledRamp, tallies: dict[str, Results], now: float) -> bool:
         """Count the results that have come in. Returns whether the ramp is over by them."""
         good = bad = 0
-        for worker, (goods, bads) in tallies.items():
-            before = self._counted.get(worker, (0, 0))
-            good += max(0, goods - before[0])
-            bad += max(0, bads - before[1])
+        for worker, results in tallies.items():
+            before = self._counted.get(worker, Results(0, 0, 0))
+            more = max(0, results.good - before.good)
+            good += more
+            bad += max(0, results.bad - before.bad)
+            ramp.time(more, max(0, results.took - before.took) / 1000)
         if good or bad:
             self._counted = tallies
             self._quiet_since = now

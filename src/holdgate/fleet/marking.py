@@ -8,12 +8,12 @@ where there is no outage, and in one it comes soon after the first.
 "Good" is never held back: a worker that is taken for bad and is well would count for an outage that is none.
 
 While the fleet waits or ramps, nothing of that is written. Then only results by stage count, so a worker writes those: as soon as it has
-done its part of a stage, or a call was bad, and otherwise twice a second.
+done its part of a stage, or a call was bad, and otherwise once a second.
 """
 
 from __future__ import annotations
 
-from holdgate.fleet.records import Bad, Good, StageTally
+from holdgate.fleet.records import LARGEST_NUMBER, Bad, Good, StageTally
 
 # First failures that are written at once, and how soon there is another one (per second). With the good word after each, 20 workers at a
 # failure rate of 0.3 and ten calls a second write 17 lines a second.
@@ -25,7 +25,7 @@ A_ROW = 3
 
 # Between two lines about the same row of failures, and about the same stage (seconds).
 MARK_EVERY = 0.2
-TALLY_EVERY = 0.5
+TALLY_EVERY = 1.0
 
 
 class Marking:
@@ -90,8 +90,8 @@ class Marking:
         self._allowed -= 1
         return True
 
-    def tally(self, stage: int, good: int, bad: int, part: int, now: float) -> StageTally | None:
-        """Return what is to be written of the results of `stage`, of which `part` are this worker's."""
+    def tally(self, stage: int, good: int, bad: int, part: int, now: float, *, took: float = 0.0) -> StageTally | None:
+        """Return what is to be written of the results of `stage`, of which `part` are this worker's. The good ones took `took` seconds."""
         self.due = None
         told_stage, told_good, told_bad = self._tally
         if told_stage != stage:
@@ -103,4 +103,4 @@ class Marking:
             self.due = self._tally_at + TALLY_EVERY
             return None
         self._tally, self._tally_at = (stage, good, bad), now
-        return StageTally(self._dependency, stage, good, bad)
+        return StageTally(self._dependency, stage, good, bad, min(LARGEST_NUMBER, int(1000 * took)))

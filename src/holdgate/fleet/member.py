@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.errors import CommandError, SettingsError
 from holdgate.fleet import events
-from holdgate.fleet.agreement import ReadAs
+from holdgate.fleet.agreement import Course, ReadAs
 from holdgate.fleet.concern import Around, Concern
-from holdgate.fleet.members import BEATS, LONG_BEAT, SHORT_BEAT, Budgets, Roster
+from holdgate.fleet.members import BEATS, LONG_BEAT, Budgets, Roster
 from holdgate.fleet.records import (
     LONGEST_ACTOR,
     LONGEST_NAME,
@@ -197,10 +197,17 @@ class FleetMember:
             case _:
                 concern = self._concerns.get(said.dependency)
                 if concern is not None:
-                    concern.agreement.read(record, reading)
-                    self._notice(concern, now)
+                    self._read_of(concern, record, reading)
         if worker == self._me:
             self._read_own(record.number, now)
+
+    def _read_of(self, concern: Concern, record: FleetRecord, reading: ReadAs) -> None:
+        agreement = concern.agreement
+        epoch = agreement.epoch
+        agreement.read(record, reading)
+        if agreement.epoch != epoch and agreement.course is Course.RAMP:
+            self._speak_within(ANSWER_WITHIN, reading.now)  # the new conductor asks who shares, and the ramp goes on meanwhile
+        self._notice(concern, reading.now)
 
     def _read_here(self, worker: str, said: Here, reading: ReadAs) -> None:
         if worker not in self._roster and worker != self._me:
@@ -349,7 +356,9 @@ class FleetMember:
             return
         self._missed_at = now
         conducts = any(concern.conductor is not None for concern in self._concerns.values())
-        long_out = {name for name, each in self._concerns.items() if each.is_out and now - each.agreement.began >= BEATS * SHORT_BEAT}
+        long_out = {
+            name for name, each in self._concerns.items() if each.is_out and now - each.agreement.began >= BEATS * self._roster.short_beat
+        }
         for worker in self._roster.silent(now, long_out):
             if worker != self._me:
                 self._roster.bye(worker)
@@ -362,14 +371,14 @@ class FleetMember:
 
     def _beat(self, now: float) -> None:
         is_out = any(concern.is_out for concern in self._concerns.values())
-        if is_out and self._beat_at > now + SHORT_BEAT:
+        if is_out and self._beat_at > now + self._roster.short_beat:
             self._speak_within(ANSWER_WITHIN, now)
         needs = [concern.need for concern in self._concerns.values()]
         if is_out and self._said_needs != [need[:3] for need in needs]:
             self._beat_at = min(self._beat_at, self._said_at + ANSWER_WITHIN)
         if now < self._beat_at:
             return
-        beat = SHORT_BEAT if is_out else LONG_BEAT
+        beat = self._roster.short_beat if is_out else LONG_BEAT
         self._said_needs, self._said_at = [need[:3] for need in needs], now
         self._beat_at = now + beat
         self._queue.extend(Here(beat, part) for part in parts(needs))

@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 
     from holdgate.fleet.records import Here, Need
 
-# Between two words of a worker while something is wrong, and while nothing is (seconds). At two, twenty workers write ten records a second;
-# at thirty they write less than 400 kB in an hour, and nobody needs to know sooner.
+# Between two words of a worker while something is wrong, and while nothing is (seconds). At thirty twenty workers write less than 400 kB in
+# an hour, and nobody needs to know sooner.
 SHORT_BEAT = 2
 LONG_BEAT = 30
+
+# In trouble so many words a second are enough, of all workers together; but each speaks at least so often (seconds). A worker that is gone
+# is missed after three of its beats, and holds nobody up: its share of a ramp is small where there are many.
+WORDS_PER_SECOND = 5
+LONGEST_SHORT_BEAT = 4
 
 # One beat may be late, and one lost.
 BEATS = 3
@@ -54,7 +59,7 @@ class Member:
     """What a worker has said of itself, and when this one has read it."""
 
     heard_at: float
-    beat: float
+    beat: int
     needs: dict[str, Need] = field(default_factory=dict["str", "Need"])
 
 
@@ -72,6 +77,11 @@ class Roster:
 
     def items(self) -> Iterator[tuple[str, Member]]:
         return iter(self._members.items())
+
+    @property
+    def short_beat(self) -> int:
+        """Return how often each of so many workers speaks while something is wrong (seconds)."""
+        return max(SHORT_BEAT, min(LONGEST_SHORT_BEAT, len(self._members) // WORDS_PER_SECOND))
 
     def here(self, worker: str, said: Here, now: float) -> None:
         """Note that a worker is there, and what it needs."""
@@ -102,8 +112,13 @@ class Roster:
         self._counted.clear()
 
     def silent(self, now: float, troubled: Container[str]) -> list[str]:
-        """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three short beats."""
-        return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * _beat(member, troubled)]
+        """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three such beats."""
+        return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * self._beat(member, troubled)]
+
+    def _beat(self, member: Member, troubled: Container[str]) -> int:
+        if member.beat <= LONGEST_SHORT_BEAT or not any(each in troubled for each in member.needs):
+            return member.beat
+        return self.short_beat
 
     def workers(self) -> frozenset[str]:
         """Return who is there."""
@@ -113,17 +128,13 @@ class Roster:
         """Return how many members need a dependency, and how many calls those that have messages for it can make together."""
         counted = self._counted.get(dependency)
         if counted is None:
-            needs = [need for _, need in self.needs(dependency)]
+            needs = [member.needs[dependency] for member in self._members.values() if dependency in member.needs]
             counted = self._counted[dependency] = len(needs), sum(need.full for need in needs if need.backlog)
         return counted
 
     def needs(self, dependency: str) -> list[tuple[str, Need]]:
         """Return what each member that needs a dependency has said of it."""
         return [(worker, member.needs[dependency]) for worker, member in sorted(self._members.items()) if dependency in member.needs]
-
-
-def _beat(member: Member, troubled: Container[str]) -> float:
-    return SHORT_BEAT if any(each in troubled for each in member.needs) else member.beat
 
 
 class Budgets:

@@ -15,6 +15,9 @@ instead of 10 costs a fifth of a call of each worker. A few workers are bad toge
 A circuit that has been open for a while says nothing of the present: the dependency may be well, or mostly well, as it was when it opened.
 So an opening counts while it is new, and what is mostly well and opens circuits now and then never opens the fleet.
 
+Until all that is known a tenth of a second passes, in which every worker would fail once more. So a worker whose own call has just failed
+stops for a moment as soon as one in five have failed just now, and nobody has had a good call after a bad one. If no outage follows, it
+goes on as if nothing had been: it was a hunch, which nobody else hears of.
 """
 
 from __future__ import annotations
@@ -42,6 +45,16 @@ MARK_LASTS = 10.0
 OPENING_LASTS = 2.0
 
 
+# A hunch: of the workers that need the dependency so many have failed in so short a time (seconds), none of which is good again. A tenth of
+# calls that fail look like that once in ten times that it begins, and never later: then somebody is good again at any moment.
+HUNCH = 0.2
+JUST_NOW = 0.15
+
+# Who stops for a hunch cannot be good again meanwhile, so more and more seem bad. So for a while (seconds) more of them must be.
+NEARLY_ALL = 0.9
+HUNCH_COUNTS = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class BadMark:
     """A worker's last word: its last `run` calls have failed. `opened`: by its own rules. Heard at `at`, in seconds of the reader."""
@@ -51,15 +64,31 @@ class BadMark:
     at: float
 
 
-def is_outage(marks: Mapping[str, BadMark], callers: int, quorum: int, settings: CircuitSettings, now: float) -> bool:
+def is_outage(
+    marks: Mapping[str, BadMark], callers: int, quorum: int, settings: CircuitSettings, now: float, *, hunched: bool = False
+) -> bool:
     """Return whether the failures of several workers are an outage for all.
 
     `marks` are the workers whose last call was bad, by worker. `callers` is how many need the dependency, those among them included.
+    `hunched`: some have stopped for a hunch lately, so that nearly all must have failed, or most of them twice.
     """
     fresh = [mark for mark in marks.values() if now - mark.at <= (OPENING_LASTS if mark.opened else MARK_LASTS)]
     if sum(mark.opened for mark in fresh) >= max(quorum, ceil(settings.failure_rate_threshold * callers)):
         return True
-    return len(fresh) >= max(quorum, ceil(MOST * callers)) and sum(mark.run for mark in fresh) >= failures_needed(callers, settings)
+    needed, failures = failures_needed(callers, settings), sum(mark.run for mark in fresh)
+    if hunched and failures < 2 * needed:
+        return len(fresh) >= max(quorum, ceil(NEARLY_ALL * callers)) and failures >= needed
+    return len(fresh) >= max(quorum, ceil(MOST * callers)) and failures >= needed
+
+
+def is_hunch(marks: Mapping[str, BadMark], callers: int, quorum: int, settings: CircuitSettings, now: float, *, good_at: float) -> bool:
+    """Return whether this may be the beginning of an outage for all. `good_at` is when a bad worker was good again last.
+
+    Where workers are few, each must fail more than once before it is one; then a stop would only put that off.
+    """
+    if callers < failures_needed(callers, settings) or now - good_at <= JUST_NOW:
+        return False
+    return sum(now - mark.at <= JUST_NOW for mark in marks.values()) >= max(quorum, ceil(HUNCH * callers))
 
 
 def failures_needed(callers: int, settings: CircuitSettings) -> int:

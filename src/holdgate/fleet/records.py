@@ -123,6 +123,7 @@ class Lead:
     - `sharers`: of the ramp, a checksum of who gets a share, as the conductor read it off the log.
     - `failed`: how many probes of this outage have failed.
     - `age`: how many seconds ago the outage began. A length, not a time of day, so that no two clocks are compared.
+    - `told`: for how many seconds from now on a server has asked to be left alone. 0: it has not, or an older worker writes.
     """
 
     kind: ClassVar[str] = "lead"
@@ -135,17 +136,31 @@ class Lead:
     sharers: int
     failed: int
     age: int
+    told: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StageTally:
-    """What came of a worker's calls that began in `stage`, so far. The last one of a worker replaces the ones before."""
+    """What came of a worker's calls that began in `stage`, so far. The last one of a worker replaces the ones before.
+
+    `took`: how many milliseconds the good ones took, all together. 0 means that it is not known: an older worker has not said it.
+    """
 
     kind: ClassVar[str] = "tally"
     dependency: str
     stage: int
     good: int
     bad: int
+    took: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToldToWait:
+    """A server has asked this worker to be left alone for so many `seconds`, counted from now. An older worker skips it."""
+
+    kind: ClassVar[str] = "told"
+    dependency: str
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +183,7 @@ class FleetOrder:
     actor: str
 
 
-Said: TypeAlias = Here | Bye | Gone | Bad | Good | Claim | Rest | Lead | StageTally | FleetOrder
+Said: TypeAlias = Here | Bye | Gone | Bad | Good | Claim | Rest | Lead | StageTally | ToldToWait | FleetOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +253,17 @@ def _seconds(value: object) -> int | None:
     return None if number is None else min(number, LONGEST_SECONDS)
 
 
+# A field that older workers do not write.
+
+
+def _number_or_0(value: object) -> int | None:
+    return 0 if value is None else _number(value)
+
+
+def _seconds_or_0(value: object) -> int | None:
+    return 0 if value is None else _seconds(value)
+
+
 def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -271,7 +297,7 @@ def _need(value: object) -> Need | None:
 
 
 _KINDS: dict[str, Callable[..., Said]] = {
-    each.kind: each for each in (Here, Bye, Gone, Bad, Good, Claim, Rest, Lead, StageTally, FleetOrder)
+    each.kind: each for each in (Here, Bye, Gone, Bad, Good, Claim, Rest, Lead, StageTally, ToldToWait, FleetOrder)
 }
 
 _FIELDS: Mapping[object, tuple[tuple[str, str, Callable[[object], object]], ...]] = {
@@ -292,8 +318,16 @@ _FIELDS: Mapping[object, tuple[tuple[str, str, Callable[[object], object]], ...]
         ("x", "sharers", _number),
         ("m", "failed", _number),
         ("a", "age", _seconds),
+        ("u", "told", _seconds_or_0),
     ),
-    StageTally: (("d", "dependency", _name), ("s", "stage", _number), ("g", "good", _number), ("b", "bad", _number)),
+    StageTally: (
+        ("d", "dependency", _name),
+        ("s", "stage", _number),
+        ("g", "good", _number),
+        ("b", "bad", _number),
+        ("u", "took", _number_or_0),
+    ),
+    ToldToWait: (("d", "dependency", _name), ("l", "seconds", _seconds)),
     FleetOrder: (
         ("d", "dependency", _name),
         ("o", "word", _one_of("hold", "release", "force_open", "reset")),

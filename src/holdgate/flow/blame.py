@@ -243,8 +243,7 @@ class Blame:
         self._compare(gate, others, charged=charged)
         if generation != self._generation:  # the circuit has opened since, or this is the first time
             self.blame, self.attempts, self._generation = 0.0, 0, generation
-            window = gate.circuit.snapshot(now)
-            failures, others = window.failures, window.calls
+            others, failures, _ = gate.circuit.seen_at(now)
         if charged and counts_as_closed(gate):
             self._add((failures + 1) / (others + 1))
 

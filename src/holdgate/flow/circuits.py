@@ -33,6 +33,7 @@ class CircuitChanges:
         self._waiting = waiting
         self._limits = LimitChanges(waiting)
         self._keys = KeyNews()
+        self.pending = self._limits.seen  # what a limit holds may go on by time alone
         self._generations: dict[Gate, int] = {}
         self._shut: set[Gate] = set()
         self._opened_at: dict[Gate, float] = {}  # when those that are not CLOSED left that state
@@ -45,7 +46,9 @@ class CircuitChanges:
             if deadline is not None and deadline <= now:
                 gate.circuit.advance(now)
         events = self.settle_events(gates, now)
-        news = [*self._limits.look(gates, now)]
+        news: list[FlowEvent] = []
+        if self.pending or any(gate.circuit.limits.counts for gate in gates):
+            news += self._limits.look(gates, now)
         if any(gate.keys is not None for gate in gates):
             news += self._keys.look(gates, now)
         return [*events, *news] if news else events
@@ -114,7 +117,7 @@ class HealthProbes:
     """Begins and ends the probes of one engine, one at a time per gate. The driver takes them from `begun` and runs them."""
 
     def __init__(self) -> None:
-        self._gates: list[Gate] = []
+        self.pending: list[Gate] = []  # those that have a probe
         self._permits: dict[Gate, Permit] = {}
         self._generations: dict[Gate, int] = {}
         self.begun: list[Gate] = []
@@ -122,11 +125,11 @@ class HealthProbes:
     def watch(self, gate: Gate) -> None:
         """Have probes run for this dependency from now on."""
         gate.probed = True
-        self._gates.append(gate)
+        self.pending.append(gate)
 
     def begin(self, now: float) -> None:
         """Take the slots of the probes that are due. Called before any grant, since a message would take them."""
-        for gate in self._gates:
+        for gate in self.pending:
             if self._is_due(gate) and gate.circuit.may_acquire(now):
                 permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # `may_acquire` has just said so
                 self._generations[gate] = permit.generation

@@ -27,11 +27,11 @@ class Holds:
     def __init__(self, runs: Iterable[Run], waiting: WaitingList) -> None:
         self._runs = runs
         self._waiting = waiting
-        self._until: dict[Source | str, float | None] = {}  # when each ends; None means not before `end`
+        self.pending: dict[Source | str, float | None] = {}  # when each ends; None means not before `end`
 
     def __contains__(self, target: Source | str) -> bool:
         """Return whether exactly this is held: a partition is not in here for a hold of its topic."""
-        return target in self._until
+        return target in self.pending
 
     def hold(self, target: Source | str, until: float | None) -> bool:
         """Start nothing here until that second; None means until `end`. A later hold replaces an earlier one.
@@ -41,24 +41,24 @@ class Holds:
         assignments = self._assignments_of(target)
         if not assignments and not isinstance(target, str):
             return False
-        self._until[target] = until
+        self.pending[target] = until
         for assignment in assignments:
             assignment.set_operator_hold(held=True)
         return True
 
     def end(self, target: Source | str) -> bool:
         """End the hold of exactly this, that of a name with those of its sources; False if nothing of it is known here."""
-        over = [held for held in self._until if held == target or (not isinstance(held, str) and held.name == target)]
+        over = [held for held in self.pending if held == target or (not isinstance(held, str) and held.name == target)]
         for held in over:
-            del self._until[held]
+            del self.pending[held]
         assignments = self._assignments_of(target)
         self._release(assignments)
         return bool(assignments or over)
 
     def expire(self, now: float) -> None:
         """End the holds whose time is over."""
-        for target in [target for target, at in self._until.items() if at is not None and at <= now]:
-            del self._until[target]
+        for target in [target for target, at in self.pending.items() if at is not None and at <= now]:
+            del self.pending[target]
             self._release(self._assignments_of(target))
 
     def take_up(self, assignments: Iterable[Assignment]) -> None:
@@ -69,7 +69,7 @@ class Holds:
 
     def next_deadline(self) -> float | None:
         """Return when the first hold ends by itself; None means that none does."""
-        return min((at for at in self._until.values() if at is not None), default=None)
+        return min((at for at in self.pending.values() if at is not None), default=None)
 
     def _release(self, assignments: Iterable[Assignment]) -> None:
         for assignment in assignments:
@@ -80,7 +80,7 @@ class Holds:
                 self._waiting.back_in_line(assignment)
 
     def _is_held(self, assignment: Assignment) -> bool:
-        return assignment.source in self._until or assignment.source.name in self._until
+        return assignment.source in self.pending or assignment.source.name in self.pending
 
     def _assignments_of(self, target: Source | str) -> list[Assignment]:
         if isinstance(target, str):
@@ -103,12 +103,12 @@ class Commands:
         self._gates = gates
         self._holds = holds
         self._last: deque[AuditEntry] = deque(maxlen=KEPT)
-        self._in_force: dict[tuple[bool, Source | str], CommandGiven] = {}  # one per source or name, and one per dependency
+        self.pending: dict[tuple[bool, Source | str], CommandGiven] = {}  # in force: one per source or name, and one per dependency
 
     @property
     def in_force(self) -> tuple[CommandGiven, ...]:
         """Return the commands that still hold a source or override a circuit, in the order in which they were given."""
-        return tuple(given for given in self._in_force.values() if self._is_in_force(given))
+        return tuple(given for given in self.pending.values() if self._is_in_force(given))
 
     @property
     def last(self) -> tuple[AuditEntry, ...]:
@@ -118,18 +118,16 @@ class Commands:
     def note(self, given: CommandGiven) -> None:
         """Note a command that has just been carried out. What it ended or replaced gets no entry of its own: this one shows that."""
         self._last.append(given)
-        self._in_force = {key: earlier for key, earlier in self._in_force.items() if self._is_in_force(earlier)}
+        self.pending = {key: earlier for key, earlier in self.pending.items() if self._is_in_force(earlier)}
         if given.command == "hold" or given.command in _OVERRIDES:
             key = (given.command == "hold", given.target)
-            self._in_force.pop(key, None)  # so that it is the last in order
-            self._in_force[key] = given
+            self.pending.pop(key, None)  # so that it is the last in order
+            self.pending[key] = given
 
     def ended(self, now: float) -> list[CommandEnded]:
         """Return the ends of commands that were in force and are not any more, each once."""
-        if not self._in_force:
-            return []
-        over = [key for key, given in self._in_force.items() if not self._is_in_force(given)]
-        ended = [CommandEnded(now, self._in_force.pop(key)) for key in over]
+        over = [key for key, given in self.pending.items() if not self._is_in_force(given)]
+        ended = [CommandEnded(now, self.pending.pop(key)) for key in over]
         self._last.extend(ended)
         return ended
 

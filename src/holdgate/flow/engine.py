@@ -10,6 +10,7 @@ Who calls what, in which order. The driver is the runtime (guard.py, worker.py, 
     sources come        assigned, then apply the plan that it returns
     sources go          closing, then turn; wait until nothing of them is in flight; forget
     a poll returns      received, then turn; or received_quietly, then turn if that returned False
+    one is brought      bring, and start it; or received_quietly, if that returned None
     a lane is free      next, until it returns None; start each delivery
     a handler ends      pass_on | succeeded, then follow | settle | settle_in_parts | interrupted
     ... and is REJECT   publish it, then rejected | reject_failed | interrupted
@@ -23,11 +24,12 @@ Who calls what, in which order. The driver is the runtime (guard.py, worker.py, 
 
 Theory of operation. There are two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a
 handful of attribute reads each. Everything else leaves its work to `turn`: let circuits see the time, regroup what waits, grant, and bring
-the plan up to date. `turn` may be called at any time and any number of times. `needs_turn` is how the other methods ask for one:
+the plan up to date. A turn asks only the parts that have something `pending`, which on a good day is none. `turn` may be called at any time
+and any number of times. `needs_turn` is how the other methods ask for one:
 
     Every public method asks for a turn in its first statement. Some do not: those that only read, `add_gate` and `add_run`, which nothing
-    waits for yet, and `met`, `received_quietly`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they left it
-    work.
+    waits for yet, and `met`, `received_quietly`, `bring`, `next`, `follow`, `succeeded`, `pass_on` and `skip`, which ask for one if they
+    left it work.
 
 A delivery is in exactly one of these: an inbox, the waiting list, granted, running, falling back, rejected (on its way to the dead letters,
 or blocking its source), finished, or dropped with its assignment. It has permits while it is granted or runs, and at no other time.
@@ -42,12 +44,13 @@ What is ugly: `pass_on` repeats `succeeded` and `follow` for the common case, be
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from holdgate.core import Circuit, Outcome, Permit
 from holdgate.core.keys import Keys
 from holdgate.errors import SettingsError
 from holdgate.flow import keyed, throttling
+from holdgate.flow.assignments import Assignments
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.batch import Batch, BatchItems
 from holdgate.flow.blame import history_of
@@ -61,7 +64,6 @@ from holdgate.flow.fate import (
     Retries,
     SettledParts,
     decide,
-    give_back,
     note_no_attempt,
     record,
     record_successes,
@@ -69,6 +71,7 @@ from holdgate.flow.fate import (
 )
 from holdgate.flow.gate import Gate, gates_of
 from holdgate.flow.holding import HeldTogether, singly
+from holdgate.flow.inbox import FreeInbox, SourceInbox
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, HandlerRequest, Source
 from holdgate.flow.plan import CIRCUIT, Plan
@@ -79,7 +82,7 @@ from holdgate.flow.snapshot import Snapshot, take_snapshot
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.suspicions import Suspicions
 from holdgate.flow.totals import EngineTotals, Tally
-from holdgate.flow.waiting import WaitingList, acquire_in_turn, acquire_with_keys
+from holdgate.flow.waiting import WaitingList, acquire_alone, acquire_in_turn, acquire_with_keys
 
 _SUCCESS = Outcome.SUCCESS  # a name of the module: an enum's member costs more to look up
 
@@ -87,77 +90,35 @@ _NOT_FAILED = (Cause.RETURNED, Cause.REFUSED, Cause.THROTTLED, Cause.POSTPONED)
 _GIVEN_UP: Mapping[Cause, GivenUp] = {Cause.REJECTED: "rejected", Cause.MESSAGE: "attempts", Cause.DEPENDENCY: "blame"}
 
 
+class _Pending(Protocol):
+    """A part that a turn asks only while it has something to look after: while `pending` is true."""
+
+    @property
+    def pending(self) -> object: ...
+
+
+class _Timed(_Pending, Protocol):
+    """A part that time alone may give something to do."""
+
+    def next_deadline(self) -> float | None: ...
+
+
+_Asked = Sequence[tuple[_Pending, Callable[[float], Iterable[AnyEvent] | None]]]
+
+
+def _may_have_changed(gate: Gate, now: float) -> bool:
+    """Return whether time, a result, a limit or a key may have changed something of a dependency since the last turn."""
+    circuit = gate.circuit
+    if circuit.events_pending or circuit.limits.counts or gate.keys is not None:
+        return True
+    deadline = circuit.next_deadline()
+    return deadline is not None and deadline <= now
+
+
 def _open_circuit(delivery: AnyDelivery) -> str:
     """Return the reason of a fallback: the first need that is not closed, or was not a moment ago."""
     gates = gates_of(delivery)
     return CIRCUIT + next((gate for gate in gates if gate.circuit.limit is not None), gates[0]).name
-
-
-class Assignments:
-    """Makes assignments and takes them away, for all runs of one engine: what that means for gates, lanes and the waiting list."""
-
-    def __init__(self, gates: Mapping[str, Gate], runs: Collection[Run], waiting: WaitingList) -> None:
-        self._gates = gates
-        self._runs = runs
-        self._waiting = waiting
-
-    def open(self, run: Run, sources: Iterable[Source], now: float) -> None:
-        """Make a new assignment for each source. What is known of a source that was here already belongs to an earlier one: forget it."""
-        for source in sources:
-            if source in run.assignments:
-                self.forget(run, [source], now)
-            needs = run.needs.of(source)  # or what a message of it may need
-            run.add(source, None if needs is None else [self._gates[name] for name in needs])
-        self.resize(run, now)
-
-    def close(self, run: Run, sources: Iterable[Source], now: float) -> list[Assignment]:
-        """Start nothing of these sources any more, and drop what waits; returns their assignments."""
-        assignments = [run.assignments[source] for source in sources if source in run.assignments]
-        for assignment in assignments:
-            assignment.close()
-        self._withdraw(run, assignments, now)
-        return assignments
-
-    def forget(self, run: Run, sources: Iterable[Source], now: float) -> list[Assignment]:
-        """Take the assignments of these sources away: what still runs for them is stale. Returns them."""
-        assignments = self.close(run, sources, now)
-        for assignment in assignments:
-            run.remove(assignment)
-        if assignments:
-            run.replan_without(assignments)
-            self.resize(run, now)
-        return assignments
-
-    def drain(self, run: Run, now: float) -> None:
-        """Close every source of a run that ends, sources that come later included."""
-        run.drain()
-        assignments = list(run.assignments.values())
-        for assignment in assignments:
-            assignment.drop_waiting()
-        self._withdraw(run, assignments, now)
-
-    def resize(self, run: Run, now: float) -> None:
-        """Let the ramp of each dependency end at what all runs that need it may have in work in parallel."""
-        run.count_lanes()
-        for name in run.dependencies:
-            full = sum(other.capacity for other in self._runs if name in other.dependencies)
-            self._gates[name].circuit.set_full(max(1, full), now)
-
-    def leave(self, delivery: AnyDelivery, now: float) -> None:
-        """Take a delivery out of flight without a verdict: its lane and its permits are free again."""
-        assignment: Assignment = delivery.assignment
-        assignment.ended()
-        history = delivery.history
-        if history is not None and history.falling_back:
-            history.fallback_ended()
-            assignment.run.fallback_ended()
-        give_back(delivery, now)
-
-    def _withdraw(self, run: Run, assignments: Collection[Assignment], now: float) -> None:
-        gone = set(assignments)
-        self._waiting.drop(gone)
-        for delivery in run.withdraw(gone):
-            self.leave(delivery, now)
 
 
 class Engine:
@@ -180,14 +141,30 @@ class Engine:
         self._bisection = Bisection(self._waiting, self._retries)
         self._rejections = Rejections(self._waiting, self._reminders)
         self._partial_settlement = PartialSettlement(self._retries, self._rejections)
-        self._fallbacks = Fallbacks(self.runs, self._waiting)
-        self._suspicions = Suspicions(self._waiting, draw)
+        self._fallbacks = Fallbacks(self._waiting)
+        self._suspicions = Suspicions(self.runs, self._waiting, draw)
         self._probes = HealthProbes()
         self._circuit_changes = CircuitChanges(self._waiting)
         self._holds = Holds(self.runs, self._waiting)
         self._commands = Commands(self.gates, self._holds)
         self._events: list[AnyEvent | HeldTogether] = []
         self._tally = Tally()
+        # Whom a turn asks for what, in this order: before anything may start, before messages are granted, and after the plan is made.
+        self._before: _Asked = (
+            (self._holds, self._holds.expire),
+            (self._suspicions, self._suspicions.look),
+            (self._commands, self._commands.ended),
+        )
+        self._first: _Asked = (
+            (self._rejections, self._rejections.hand_out),
+            (self._fallbacks, self._fallbacks.mark),
+            (self._probes, self._probes.begin),
+        )
+        self._after: _Asked = (
+            (self._fallbacks, self._fallbacks.grant),
+            (self._reminders, lambda now: self._reminders.announcements(self.runs, now)),
+        )
+        self._timed: Sequence[_Timed] = (self._holds, self._suspicions, self._reminders, self._rejections, self._fallbacks)
 
     def add_gate(self, circuit: Circuit, *, probed: bool = False, keys: Keys | None = None) -> Gate:
         """Put a dependency's circuit under this engine. `probed`: it has a health probe, which `take_probes` asks for. `keys`: limits and
@@ -215,6 +192,7 @@ class Engine:
         if unknown := sorted(set(run.needs.names()) - set(self.gates)):
             raise SettingsError(f"needs names {unknown}, and the dependencies are {sorted(self.gates)}")
         self.runs[run] = None
+        self._fallbacks.take_up(run)
         run.bound_by(self.memory)
         run.counted_by(self._tally)
 
@@ -222,6 +200,7 @@ class Engine:
         """Forget a run and its assignments."""
         self.forget(run, list(run.assignments), now)
         self.runs.pop(run, None)
+        self._fallbacks.forget(run)
         self._assignments.resize(run, now)
 
     # -- sources come and go ----------------------------------------------------------------------------------------------------------
@@ -337,6 +316,26 @@ class Engine:
         self._waiting.add(delivery, gates)
         self.needs_turn = True
         return None
+
+    def bring(self, assignment: Assignment, delivery: AnyDelivery, now: float) -> bool | None:
+        """Do `received_quietly` and `follow` in one step, for a small delivery that comes alone: its bytes are not counted.
+
+        False: it was taken in, and is on the waiting list. None: nothing was done, because it is not the usual case.
+        """
+        run, gates, inbox = assignment.run, assignment.all_need, assignment.inbox
+        if gates is None or assignment.held or assignment.full or assignment.results.suspected or self.needs_turn or run.dirty:
+            return None
+        if run.lane_wanted or run.running >= run.lanes or not isinstance(inbox, SourceInbox | FreeInbox) or not inbox.start(delivery):
+            return None
+        delivery.assignment = assignment
+        assignment.weights.pass_by()
+        if acquire_alone(delivery, gates, now):
+            assignment.started()
+            delivery.attempt += 1
+            return True
+        self._waiting.add(delivery, gates)
+        self.needs_turn = True
+        return False
 
     # -- a delivery ends --------------------------------------------------------------------------------------------------------------
 
@@ -519,26 +518,27 @@ class Engine:
     def turn(self, now: float) -> None:
         """Let time pass: circuits first, then what may go on, then the plan. Afterwards each run's `granted` and `plan` are up to date."""
         self.needs_turn = False
-        self._events.extend(self._circuit_changes.advance(self.gates.values(), now))
-        self._holds.expire(now)
-        self._events.extend(self._suspicions.look(self.runs, now))
-        self._events.extend(self._commands.ended(now))
+        gates = self.gates.values()
+        if self._circuit_changes.pending or any(_may_have_changed(gate, now) for gate in gates):
+            self._events.extend(self._circuit_changes.advance(gates, now))
+        self._ask(self._before, now)
         for run in self.runs:
             run.begin_turn()
-        self._rejections.hand_out(now)
-        self._fallbacks.mark(now)
-        self._probes.begin(now)
-        for delivery in self._waiting.grants(self.gates.values(), now):
+        self._ask(self._first, now)
+        for delivery in self._waiting.grants(gates, now):
             delivery.assignment.run.grant(delivery)
-        late = self._circuit_changes.settle_events(self.gates.values(), now)
-        if late:  # admitting has moved a circuit: what waits stands elsewhere now
+        if any(gate.circuit.events_pending for gate in gates):  # admitting has moved a circuit: what waits stands elsewhere now
             self.needs_turn = True
-            self._events.extend(late)
+            self._events.extend(self._circuit_changes.settle_events(gates, now))
         self.memory.review(now)
         for run in self.runs:
             self._replan(run, now)
-        self._fallbacks.grant(now)
-        self._events.extend(self._reminders.announcements(self.runs, now))
+        self._ask(self._after, now)
+
+    def _ask(self, parts: _Asked, now: float) -> None:
+        for part, act in parts:
+            if part.pending:
+                self._events.extend(act(now) or ())
 
     def take_probes(self) -> list[Gate]:
         """Return the dependencies whose health probe is to be run now; each ends with `probe_ended`."""
@@ -552,8 +552,9 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """Return when `turn` will matter though nothing happens; None means that only something that happens can matter."""
-        parts = (self._waiting, self._holds, self._suspicions, self._reminders, self._rejections, self._fallbacks)
-        times = [*(gate.circuit.next_deadline() for gate in self.gates.values()), *(part.next_deadline() for part in parts)]
+        times = [gate.circuit.next_deadline() for gate in self.gates.values()]
+        times += [part.next_deadline() for part in self._timed if part.pending]
+        times.append(self._waiting.next_deadline())
         return min((time for time in times if time is not None), default=None)
 
     def take_events(self) -> tuple[AnyEvent, ...]:
@@ -566,7 +567,8 @@ class Engine:
 
     def snapshot(self, now: float) -> Snapshot:
         """Return the read model at `now`."""
-        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, self._commands.in_force)
+        in_force = self._commands.in_force if self._commands.pending else ()
+        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, in_force)
 
     def totals(self) -> EngineTotals:
         """Return what has happened since the engine was made, up to the events that were taken last."""
@@ -638,7 +640,8 @@ class Engine:
 
     def _finished(self, delivery: AnyDelivery) -> None:
         assignment: Assignment = delivery.assignment
-        self._reminders.settled(delivery)
+        if self._reminders.named:
+            self._reminders.settled(delivery)
         if assignment.inbox.done(delivery):
             assignment.run.mark_ready(assignment)
         if assignment.all_need is None and assignment.held:  # it may have been the one that so many have passed
@@ -648,7 +651,7 @@ class Engine:
         """Return whether its source waits behind it, and nothing shows whose fault that is. It may be an outage: it is held, and named."""
         assignment: Assignment = delivery.assignment
         history = delivery.history
-        if history is None or assignment.going or self._reminders.is_named(delivery):
+        if history is None or assignment.going or delivery in self._reminders.named:
             return False
         if attribution.cause is Cause.THROTTLED:  # with many lanes all of them may be: one of each source is enough
             return throttling.is_to_be_named(history) and not self._reminders.names_one_of(assignment)

@@ -24,23 +24,32 @@ if TYPE_CHECKING:
 class Fallbacks:
     """Starts fallbacks, and sees when a source begins to fall back."""
 
-    def __init__(self, runs: Iterable[Run], waiting: WaitingList) -> None:
-        self._runs = runs
+    def __init__(self, waiting: WaitingList) -> None:
+        self.pending: dict[Run, None] = {}  # the runs that have a fallback: a set that keeps its order
         self._waiting = waiting
+
+    def take_up(self, run: Run) -> None:
+        """Note a run that begins."""
+        if run.fallback is not None:
+            self.pending[run] = None
+
+    def forget(self, run: Run) -> None:
+        """Forget a run that has ended."""
+        self.pending.pop(run, None)
 
     def mark(self, now: float) -> None:
         """Have the plans of sources looked at whose time to fall back has come."""
-        for assignment, due in self._pending():
+        for assignment, due in self._coming():
             if due <= now:
                 assignment.mark_dirty()
 
     def next_deadline(self) -> float | None:
         """Return when the next source begins to fall back; None means that none will by time alone."""
-        return min((due for _, due in self._pending()), default=None)
+        return min((due for _, due in self._coming()), default=None)
 
     def grant(self, now: float) -> None:
         """Start waiting deliveries of sources that fall back, on the lanes that are free."""
-        for run in self._runs:
+        for run in self.pending:
             if run.fallback is not None:
                 self._grant(run, run.fallback, now)
 
@@ -61,9 +70,9 @@ class Fallbacks:
                 self._waiting.take_out(delivery)
                 run.grant_fallback(delivery)
 
-    def _pending(self) -> Iterable[tuple[Assignment, float]]:
+    def _coming(self) -> Iterable[tuple[Assignment, float]]:
         """Yield the assignments whose needs are down and that do not fall back yet, and when they will."""
-        for run in self._runs:
+        for run in self.pending:
             if run.fallback is None or not run.fallback.after:
                 continue
             for assignment in run.assignments.values():

@@ -144,6 +144,11 @@ def _needs_also(delivery: AnyDelivery, gate: Gate) -> None:
 
 def record_successes(gates: tuple[Gate, ...], permits: Sequence[Permit], now: float) -> bool:
     """Record success for every need; True if a turn is needed: a circuit has an event, or a slot that others wait for is free."""
+    if len(gates) == 1:  # nearly every message needs one
+        gate = gates[0]
+        gate.circuit.record(permits[0], _SUCCESS, now)
+        gate.successes += 1
+        return bool(gate.circuit.events_pending or (gate.lines and gate.limited))
     look = False
     for gate, permit in zip(gates, permits, strict=True):
         gate.circuit.record(permit, _SUCCESS, now)

@@ -77,6 +77,10 @@ class Weights:
                 self._polls = deque()
             self._polls.append((start, end, size))
 
+    def pass_by(self) -> None:
+        """Note that one message came in whose bytes are not counted."""
+        self._next += 1
+
     def settle(self, oldest: int, finished: Collection[int]) -> int:
         """Return the bytes of what is unfinished: everything from number `oldest` on that is not in `finished`."""
         while self._polls and self._polls[0][1] <= oldest:
@@ -214,6 +218,14 @@ class SourceInbox:
         self._queue.extend(deliveries)
         self._came += len(self._queue) - before
 
+    def start(self, delivery: AnyDelivery) -> bool:  # noqa: ARG002 - it is the one in work
+        """Do `put` and `take` for one delivery in one step. False, and nothing has changed, if another one is in work or waits."""
+        if self._busy or self._queue:
+            return False
+        self._came += 1
+        self._busy = True
+        return True
+
     def take(self) -> AnyDelivery | None:
         if self._busy or not self._queue:
             return None
@@ -252,20 +264,20 @@ class Span:
     spoken against it (blame.py), and it is compared anew.
     """
 
-    __slots__ = ("_is_full", "_next", "_reserved", "finished", "limit", "oldest")
+    __slots__ = ("_is_full", "_reserved", "finished", "limit", "next", "oldest")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._reserved = self._reserve
         self._is_full = False  # the arrival that was asked for last may not start
-        self._next = 0
+        self.next = 0  # the number of the next arrival
         self.oldest = 0
         self.finished: set[int] = set()
 
     def add(self) -> int:
         """Return the number of the next arrival."""
-        serial = self._next
-        self._next = serial + 1
+        serial = self.next
+        self.next = serial + 1
         return serial
 
     @property
@@ -322,6 +334,14 @@ class FreeInbox:
         for delivery in deliveries:
             delivery.serial = self._span.add()
             self._queue.append(delivery)
+
+    def start(self, delivery: AnyDelivery) -> bool:
+        """Do `put` and `take` for one delivery in one step. False, and nothing has changed, if others wait or the span is full."""
+        span = self._span
+        if self._queue or not span.allows(span.next):
+            return False
+        delivery.serial = span.add()
+        return True
 
     def take(self) -> AnyDelivery | None:
         if not self._may_start():

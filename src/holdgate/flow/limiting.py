@@ -63,17 +63,15 @@ class LimitChanges:
 
     def __init__(self, waiting: WaitingList) -> None:
         self._waiting = waiting
-        self._seen: dict[Gate, _Seen] = {}
+        self.seen: dict[Gate, _Seen] = {}
 
     def look(self, gates: Iterable[Gate], now: float) -> Sequence[FlowEvent]:
-        """Bring everything up to date where something limits; returns what is to be announced. Costs next to nothing where nothing does."""
+        """Bring everything up to date where something limits; returns what is to be announced."""
         limited = [gate for gate in gates if gate.circuit.limits.counts]
-        if not limited and not self._seen:
-            return ()
-        return [event for gate in dict.fromkeys((*limited, *self._seen)) for event in self._look_at(gate, now)]
+        return [event for gate in dict.fromkeys((*limited, *self.seen)) for event in self._look_at(gate, now)]
 
     def _look_at(self, gate: Gate, now: float) -> Iterable[FlowEvent]:
-        seen = self._seen.setdefault(gate, _Seen(now))
+        seen = self.seen.setdefault(gate, _Seen(now))
         limits = gate.circuit.limits
         found = limits.snapshot(now)
         if gate.limited is not seen.is_standing:
@@ -85,7 +83,7 @@ class LimitChanges:
             for assignment in gate.assignments:
                 assignment.mark_dirty()
         if found is None and not seen.told:
-            del self._seen[gate]
+            del self.seen[gate]
         return self._news(gate, seen, found, now)
 
     def _holds(self, gate: Gate, seen: _Seen, found: LimiterSnapshot, now: float) -> bool:

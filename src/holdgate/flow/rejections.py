@@ -9,6 +9,7 @@ such place, its source is blocked behind it. A target that fails holds the sourc
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from holdgate.flow.batch import Batch
 from holdgate.flow.blame import history_of
@@ -20,6 +21,9 @@ from holdgate.flow.reminders import Reminders
 from holdgate.flow.state import Assignment, Run
 from holdgate.flow.waiting import WaitingList
 
+# To be sent as soon as a lane is free, and not at a time.
+_NOW = -inf
+
 
 class Rejections:
     """Finds the way out for every rejected message of one engine."""
@@ -27,8 +31,8 @@ class Rejections:
     def __init__(self, waiting: WaitingList, reminders: Reminders) -> None:
         self._waiting = waiting
         self._reminders = reminders
-        self._later: dict[AnyDelivery, float] = {}  # their target failed: when each is sent again
-        self._now: dict[AnyDelivery, None] = {}  # to be sent as soon as a lane is free
+        # To be sent again: when, because its target has failed, or `_NOW`. Those for which it is time are in the order in which it was.
+        self.pending: dict[AnyDelivery, float] = {}
 
     def reject(
         self, delivery: AnyDelivery, error: str, reason: str | None, now: float, given_up: GivenUp = "rejected"
@@ -49,12 +53,12 @@ class Rejections:
         """Hold the source of a delivery that its target does not take now, until the target does."""
         assignment: Assignment = delivery.assignment
         assignment.keep_unsent(delivery)
-        self._later[delivery] = now + assignment.run.retry.max_backoff
+        self.pending[delivery] = now + assignment.run.retry.max_backoff
 
     def again(self, delivery: AnyDelivery) -> None:
         """Send it as soon as a lane is free."""
-        self._later.pop(delivery, None)
-        self._now[delivery] = None
+        self.pending.pop(delivery, None)
+        self.pending[delivery] = _NOW
 
     def sent(self, delivery: AnyDelivery) -> None:
         """Release the source of a delivery that has arrived, unless other deliveries of it have not."""
@@ -66,14 +70,14 @@ class Rejections:
 
     def hand_out(self, now: float) -> None:
         """Give those whose time has come to the free lanes of their runs."""
-        for delivery in [delivery for delivery, at in self._later.items() if at <= now]:
+        for delivery in [delivery for delivery, at in self.pending.items() if _NOW < at <= now]:
             self.again(delivery)
-        for delivery in list(self._now):
+        for delivery in [delivery for delivery, at in self.pending.items() if at == _NOW]:
             run: Run = delivery.assignment.run
             if run.running >= run.lanes:
                 run.want_lane()
                 continue
-            del self._now[delivery]
+            del self.pending[delivery]
             run.send_again(delivery)
 
     def retry(self, assignment: Assignment) -> int:
@@ -83,7 +87,7 @@ class Rejections:
             delivery.history = None
             self._reminders.settled(delivery)
             self._waiting.add(delivery, gates_of(delivery))
-        unsent = [delivery for delivery in self._later if delivery.assignment is assignment]
+        unsent = [delivery for delivery, at in self.pending.items() if at > _NOW and delivery.assignment is assignment]
         for delivery in unsent:
             self.again(delivery)
         self._released(assignment)
@@ -96,7 +100,7 @@ class Rejections:
         """
         failed = [delivery for delivery in self._waiting.waiting_of(assignment) if delivery.history is not None]
         waiting = [delivery for delivery in failed if not isinstance(delivery, Batch)]  # a position names no message of a batch
-        candidates = [*assignment.blocked, *assignment.unsent, *self._now, *waiting]
+        candidates = [*assignment.blocked, *assignment.unsent, *self.pending, *waiting]
         found = next(
             (each for each in candidates if each.assignment is assignment and each.position == position and not self._is_sent(each)), None
         )
@@ -105,14 +109,13 @@ class Rejections:
         if found in waiting:
             self._waiting.take_out(found)
         assignment.unblock(found)
-        self._later.pop(found, None)
-        self._now.pop(found, None)
+        self.pending.pop(found, None)
         self._released(assignment)
         return found
 
     def _is_sent(self, delivery: AnyDelivery) -> bool:
         """Return whether it is being published right now. A lane owns it until that ends."""
-        return delivery in delivery.assignment.unsent and delivery not in self._later and delivery not in self._now
+        return delivery in delivery.assignment.unsent and delivery not in self.pending
 
     def _released(self, assignment: Assignment) -> None:
         if not assignment.stopped:
@@ -121,10 +124,9 @@ class Rejections:
     def forget(self, assignments: Iterable[Assignment]) -> None:
         """Forget what was not sent of assignments that are going away: the next owner of the source gets it."""
         gone = set(assignments)
-        for waiting in (self._later, self._now):
-            for delivery in [delivery for delivery in waiting if delivery.assignment in gone]:
-                del waiting[delivery]
+        for delivery in [delivery for delivery in self.pending if delivery.assignment in gone]:
+            del self.pending[delivery]
 
     def next_deadline(self) -> float | None:
         """Return when the first of them is sent again; None means that none waits for time."""
-        return min(self._later.values(), default=None)
+        return min((at for at in self.pending.values() if at > _NOW), default=None)

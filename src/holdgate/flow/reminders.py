@@ -1,7 +1,7 @@
 """Reminders: repeats the announcement of a hold or a blocked source that lasts.
 
 A hold is announced when it begins, and again after each `hold_warn_after` seconds. A message that its source waits behind is named once a
-minute, until it is settled. Nothing is looked at between two deadlines, so that a turn costs nothing here while nothing is due.
+minute, until it is settled. Nothing is looked at between two deadlines.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Reminders:
 
     def __init__(self, hold_warn_after: float) -> None:
         self._hold_warn_after = hold_warn_after
+        self.pending = False  # something may have to be announced again, when it is time
         self._due: float | None = None  # when to look again; never each turn
-        self._blocked: dict[AnyDelivery, SourceBlocked] = {}
+        self.named: dict[AnyDelivery, SourceBlocked] = {}  # what sources wait behind, and what was announced of it last
 
     def next_deadline(self) -> float | None:
         """Return when something may have to be announced again; None means that nothing may."""
@@ -50,20 +51,16 @@ class Reminders:
 
     def names_one_of(self, assignment: Assignment) -> bool:
         """Return whether a delivery of this assignment has been named."""
-        return any(delivery.assignment is assignment for delivery in self._blocked)
+        return any(delivery.assignment is assignment for delivery in self.named)
 
     def _name(self, delivery: AnyDelivery, event: SourceBlocked) -> SourceBlocked:
-        self._blocked[delivery] = event
+        self.named[delivery] = event
         self._plan(event.at + _BLOCKED_EVERY)
         return event
 
-    def is_named(self, delivery: AnyDelivery) -> bool:
-        """Return whether this delivery has been named as one that its source waits behind."""
-        return delivery in self._blocked
-
     def settled(self, delivery: AnyDelivery) -> None:
         """Name this delivery no longer: its source goes on."""
-        self._blocked.pop(delivery, None)
+        self.named.pop(delivery, None)
 
     def held(self, now: float) -> None:
         """Note that a hold has begun."""
@@ -73,7 +70,7 @@ class Reminders:
         """Return what is to be announced again by now."""
         if self._due is None or self._due > now:
             return []
-        self._due = None
+        self._due, self.pending = None, False
         assignments = [assignment for run in runs for assignment in run.assignments.values()]
         return [*self._holds(assignments, now), *self._blocks(now)]
 
@@ -93,19 +90,20 @@ class Reminders:
 
     def _blocks(self, now: float) -> list[FlowEvent]:
         events: list[FlowEvent] = []
-        for delivery, event in list(self._blocked.items()):
+        for delivery, event in list(self.named.items()):
             if not delivery.assignment.alive:
-                del self._blocked[delivery]
+                del self.named[delivery]
                 continue
             again = event
             if event.at + _BLOCKED_EVERY <= now:
-                again = self._blocked[delivery] = replace(event, at=now)
+                again = self.named[delivery] = replace(event, at=now)
                 events.append(again)
             self._plan(again.at + _BLOCKED_EVERY)
         return events
 
     def _plan(self, at: float) -> None:
         self._due = at if self._due is None else min(self._due, at)
+        self.pending = True
 
 
 def _next_try(assignment: Assignment) -> float | None:

@@ -14,7 +14,7 @@ have nothing to do with it. They come again after their backoffs, and it is anno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 
 from holdgate.flow.attribution import Attribution, Cause
@@ -50,10 +50,11 @@ class Suspicion:
 class Suspicions:
     """Begins and ends these holds, for all runs of one engine. `draw` spreads the probes."""
 
-    def __init__(self, waiting: WaitingList, draw: Callable[[], float]) -> None:
+    def __init__(self, runs: Collection[Run], waiting: WaitingList, draw: Callable[[], float]) -> None:
+        self._runs = runs
         self._waiting = waiting
         self._draw = draw
-        self._standing: dict[RunResults, Suspicion] = {}
+        self.pending: dict[RunResults, Suspicion] = {}
         self._announced_at: dict[RunResults, float] = {}
 
     def failed(self, delivery: AnyDelivery, attribution: Attribution, now: float) -> bool:
@@ -68,18 +69,18 @@ class Suspicions:
         kind = results.failed(history_of(delivery), attribution, conviction, now, redelivered=before)
         if kind is None:
             return False
-        if results not in self._standing and kind.evidence >= results.enough(conviction):
+        if results not in self.pending and kind.evidence >= results.enough(conviction):
             self._begin(delivery, results, kind, now)
-        if assignment.by_message and results in self._standing:
-            self._standing[results].sources[assignment.source] = None
+        if assignment.by_message and results in self.pending:
+            self.pending[results].sources[assignment.source] = None
         return True
 
-    def look(self, runs: Iterable[Run], now: float) -> list[FlowEvent]:
+    def look(self, now: float) -> list[FlowEvent]:
         """End the holds that are over, start messages as probes, and return what is to be announced by now."""
         events: list[FlowEvent] = []
-        for results, suspicion in list(self._standing.items()):
-            if suspicion.run not in runs:
-                del self._standing[results]
+        for results, suspicion in list(self.pending.items()):
+            if suspicion.run not in self._runs:
+                del self.pending[results]
                 self._announced_at.pop(results, None)
             elif results.successes > suspicion.successes:
                 events += self._end(results, suspicion, now)
@@ -91,24 +92,24 @@ class Suspicions:
 
     def next_deadline(self) -> float | None:
         """Return when one of them has to be looked at again; None means that there is none."""
-        times = [min(results.next_try, self._announced_at.get(results, -_EVERY) + _EVERY) for results in self._standing]
+        times = [min(results.next_try, self._announced_at.get(results, -_EVERY) + _EVERY) for results in self.pending]
         return min(times, default=None)
 
     def _begin(self, delivery: AnyDelivery, results: RunResults, kind: UnclaimedType, now: float) -> None:
         run: Run = delivery.assignment.run
         if delivery.assignment.by_message:
             needs = tuple(gate.name for gate in delivery.needs.gates)
-            self._standing[results] = Suspicion(run, results, kind, now, needs)
+            self.pending[results] = Suspicion(run, results, kind, now, needs)
             results.next_try = inf
             return
-        suspicion = self._standing[results] = Suspicion(run, results, kind, now, None)
+        suspicion = self.pending[results] = Suspicion(run, results, kind, now, None)
         self._plan_next(results, suspicion, now)
         results.suspected = True
         for assignment in _assignments(run, results):
             assignment.recompute()
 
     def _end(self, results: RunResults, suspicion: Suspicion, now: float) -> Iterator[FlowEvent]:
-        del self._standing[results]
+        del self.pending[results]
         results.suspected = False
         for assignment in _assignments(suspicion.run, results):
             assignment.recompute()

@@ -119,6 +119,17 @@ def acquire_in_turn(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) 
     return acquire(delivery, gates, now)
 
 
+def acquire_alone(delivery: AnyDelivery, gates: tuple[Gate, ...], now: float) -> bool:
+    """Do the same for a delivery that is no batch, as quickly as it can be done where it needs one dependency."""
+    if len(gates) != 1 or gates[0].lines:
+        return acquire_in_turn(delivery, gates, now)
+    permit = gates[0].circuit.try_acquire(now)
+    if permit.__class__ is not Permit:
+        return False
+    delivery.permits = (permit,)
+    return True
+
+
 def acquire_with_keys(delivery: AnyDelivery, now: float) -> bool:
     """Do the same for a delivery with keys: in one step all permits and keys, or none."""
     needs: MessageNeeds = delivery.needs

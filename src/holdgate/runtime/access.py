@@ -127,8 +127,8 @@ class GuardCircuit:
     """
 
     __slots__ = (
-        "_closed", "_count", "_failed_with", "_inner_waits", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard",
-        "is_declared", "now", "slots", "spare", "thread",
+        "_closed", "_count", "_inner_waits", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared",
+        "noted", "now", "slots", "spare", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -149,7 +149,7 @@ class GuardCircuit:
         self._settled = settled
         self._count = count
         self._loop = loop
-        self._failed_with: tuple[str, float] | None = None
+        self.noted: tuple[str, float] | None = None  # what a call has failed with last, and when; taken by `failed_with`
         self._inner_waits = InnerWaits(circuit)
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
@@ -198,12 +198,12 @@ class GuardCircuit:
 
     def note(self, exception: BaseException) -> None:
         """Remember what a call has failed with, for the line that says why its circuit has opened. From any thread, before the record."""
-        self._failed_with = kind_of(exception), self.now()
+        self.noted = kind_of(exception), self.now()
 
     def failed_with(self, at: float) -> str | None:
         """Return what was noted last, and forget it. None means that there is nothing new, or that it is too old to have opened the circuit
         at this monotonic second."""
-        noted, self._failed_with = self._failed_with, None
+        noted, self.noted = self.noted, None
         return None if noted is None or noted[1] < at - _RECORDED_WITHIN else noted[0]
 
     def release(self, permit: Permit) -> None:

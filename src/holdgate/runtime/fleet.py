@@ -44,7 +44,7 @@ _IDS = 2**48
 # What is due again in the same moment waits for so long, so that a mistake of the rules never keeps the event loop busy (seconds).
 _TICK = 0.01
 
-# No probe for so long, three of a fleet's longest waits, means that nobody can make one; and how often to look (seconds).
+# No probe for so long after it was due, three of a fleet's longest waits, means that nobody can make one; and how often to look (seconds).
 _STUCK_AFTER = 90.0
 _LOOK_EVERY = 5.0
 
@@ -148,7 +148,8 @@ class _Watched:
             self._looked_at = now
             agreed = next(each for each in member.snapshot(now).agreements if each.dependency == self._gate.name)
             seen = (agreed.course, agreed.epoch, agreed.failed_probes)
-            if agreed.word is not None or seen != self._agreed:
+            # Before the next probe is due nobody has failed to make it: a server may have asked to be left alone for an hour.
+            if agreed.word is not None or agreed.probe_in or seen != self._agreed:
                 self._agreed, self._agreed_at = seen, now
         return now >= self._agreed_at + _STUCK_AFTER
 

@@ -5,7 +5,7 @@ brings each message instead (`GuestRun.offer`), and runs the handler when the en
 happens to every message: `GuestRun` has a `Worker`, and that has the one engine. So circuits, votes, retries and dead letters are the same,
 and there is no second set of rules.
 
-    offer       the message is in the engine's hands
+    offer       the message is in the engine's hands. The usual one starts in the same step: a lane is free, and nothing waits before it
     granted     it may start, permits in hand. This is a call back, and it may come before `offer` returns, or much later
     begin       the handler runs, in whatever task the framework has for it
     end         the attempt is over; the verdict says what is to become of the message
@@ -21,10 +21,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Token
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from holdgate.errors import CommandError
-from holdgate.flow.message import AnyDelivery, Source
+from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
@@ -35,6 +35,7 @@ from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import Worker, raise_end
 
 if TYPE_CHECKING:
+    from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
 
 
@@ -58,6 +59,15 @@ class GuestHost(Protocol):
     def turn(self) -> None:
         """Bring everything up to date, now."""
         ...
+
+
+# Names of the module: an enum's member costs more to look up than most steps here.
+_ACK = Settlement.ACK
+_DONE = Verdict.DONE
+
+# A message of up to so many bytes that starts when it comes is not weighed (flow/memory.py). A thousand of them are a sixteenth of the
+# default bound, and to weigh one costs as much as to start it.
+_LIGHT = 4096
 
 
 def _no_handler(source: Source) -> NoReturn:
@@ -103,6 +113,8 @@ class GuestLane(Lane):
         None means that there is no verdict: the attempt was interrupted, or ends with more than itself (`passes`). The message is the
         engine's again.
         """
+        if error is None and self.is_plain:
+            return self.succeed()
         delivery, ours, timed_out = self.delivery, self.interrupted, self.timed_out
         self._close(error)
         if ours:
@@ -114,9 +126,40 @@ class GuestLane(Lane):
             return None
         if error is not None and timed_out:
             error = TimeoutError().with_traceback(error.__traceback__)
-        verdict = self._settle(delivery, error, timed_out=error is not None and timed_out)
+        verdict = self.end(delivery, error, timed_out=error is not None and timed_out)
         self.worker.idle.append(self)
         self.worker.turn_if_needed()
+        return verdict
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a handler that returns now has succeeded, and there is nothing more to it. Nothing of it comes again then."""
+        delivery = self.delivery
+        return (
+            delivery is not None
+            and self.calls is None
+            and not self.interrupted
+            and delivery.history is None
+            and delivery.request is None
+            and self.worker.tracing is None
+        )
+
+    def succeed(self) -> Verdict | None:
+        """End an attempt that `is_plain`, in the task that began it."""
+        delivery, worker = self.delivery, self.worker
+        self.started = False
+        token = self._token
+        if token is not None:
+            current_attempt.reset(token)
+            self._token = None
+        if delivery is None:
+            return None
+        verdict = worker.engine.succeeded(delivery, worker.now())
+        if verdict is _DONE:
+            worker.intake.settle(delivery, _ACK)
+        self.delivery = None
+        worker.idle.append(self)
+        worker.turn_if_needed()
         return verdict
 
     def passes(self, error: BaseException) -> bool:
@@ -155,15 +198,6 @@ class GuestLane(Lane):
         """Cancel the attempt. If it has not begun yet, take the delivery back."""
         self.let_go()
         super().interrupt()
-
-    def _settle(self, delivery: AnyDelivery, error: BaseException | None, *, timed_out: bool) -> Verdict:
-        if error is not None or self.calls is not None or delivery.history is not None or delivery.request is not None:
-            return self.end(delivery, error, timed_out=timed_out)
-        verdict = self.worker.engine.succeeded(delivery, self.worker.now())
-        if verdict is Verdict.DONE:
-            self.acknowledge(delivery)
-        self.delivery = None
-        return verdict
 
 
 class GuestRun:
@@ -217,13 +251,45 @@ class GuestRun:
             worker.lanes.append(lane)
             worker.idle.append(lane)
 
-    def offer(self, delivery: AnyDelivery) -> None:
+    def offer(self, delivery: AnyDelivery, size: int = _LIGHT + 1) -> None:
         """Hand a message to the engine. `granted` is called when it may start, perhaps before this returns; not for one that is dropped
-        because its source goes away."""
-        worker, plans = self.worker, self._plans
-        if plans.sorter is not None:
-            plans.sorter.sort((delivery,), plans.run, worker.engine, self._guard.dependencies)
+        because its source goes away, or when the run is over.
+
+        A source that is not here yet is assigned. Where `delivery.assignment` is that of an earlier message of the same source, it need not
+        be looked up. `size` is how many bytes the body has; left out, the intake weighs the message.
+        """
+        worker = self.worker
         engine = worker.engine
+        assignment: Assignment | None = delivery.assignment
+        if assignment is None or not assignment.alive:
+            assignment = self._assignment_of(delivery.source)
+        if assignment is None:
+            return
+        idle = worker.idle
+        if size <= _LIGHT and idle and self._plans.sorter is None:
+            started = engine.bring(assignment, delivery, worker.now())
+            if started:
+                lane = cast("GuestLane", idle.pop())
+                lane.delivery = delivery
+                self._granted(lane)
+            if started is not None:
+                if engine.needs_turn:
+                    self._guard.turn()
+                return
+        self._offer_slowly(delivery)
+
+    def _assignment_of(self, source: Source) -> Assignment | None:
+        """Return the assignment of a source, a new one if it has none. None means that the run is over."""
+        assignments = self.worker.run.assignments
+        if source not in assignments and not self.is_over:
+            self.assigned((source,))
+        return assignments.get(source)
+
+    def _offer_slowly(self, delivery: AnyDelivery) -> None:
+        worker, plans = self.worker, self._plans
+        engine = worker.engine
+        if plans.sorter is not None:
+            plans.sorter.sort((delivery,), plans.run, engine, self._guard.dependencies)
         if not engine.received_quietly(plans.run, (delivery,)):
             self._guard.turn()
             return

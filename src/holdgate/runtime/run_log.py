@@ -308,7 +308,7 @@ class OutageFigures:
     def failed_with(self, dependency: str, at: float) -> str | None:
         """Return what a call form of it has failed with last, once, unless that was long before `at`."""
         circuit = self._guard.circuits.get(dependency)
-        return None if circuit is None else circuit.failed_with(at)
+        return None if circuit is None or circuit.noted is None else circuit.failed_with(at)
 
     def ask_before(self, at: float) -> None:
         """Ask the brokers of all runs a second before `at`."""
@@ -318,4 +318,4 @@ class OutageFigures:
     def failures_of(self, dependency: str) -> int:
         """Return the failed calls in the window of its circuit."""
         gate = self._guard.engine.gates.get(dependency)
-        return 0 if gate is None else gate.circuit.snapshot(self._guard.now()).failures
+        return 0 if gate is None else gate.circuit.seen_at(self._guard.now())[1]

@@ -38,7 +38,8 @@ _INTAKE = ("names", "order", "inbox", "rebalance_timeout", "open", "receive", "a
 class RunSettings:
     """A run that is known to be good, and what the runtime needs beside it.
 
-    `key_of` is set with order="key" alone; `own_key` says that the user gave it. `lane_per_source`: as many lanes as there are sources.
+    `key_of` is set with order="key" alone; `has_key` says that the user gave it, or that the intake's
+    messages have one. `lane_per_source`: as many lanes as there are sources.
     `timeout`: seconds that a handler may take; None: no limit. `fallback`: what runs instead of it; None: nothing. `sorter` asks what each
     message needs; None: all messages of a source need the same.
     """
@@ -46,7 +47,7 @@ class RunSettings:
     run: Run
     dependencies: tuple[Dependency, ...]
     key_of: KeyOf | None
-    own_key: bool
+    has_key: bool
     lane_per_source: bool
     dead_letters: DeadLetters | None
     timeout: float | None = None
@@ -70,7 +71,7 @@ class RunSettings:
     def check_keys(self, sources: Iterable[Source]) -> None:
         """Raise SettingsError for sources whose deliveries have no key of their own, when order="key" was asked for and none was given."""
         queues = sorted(source.name for source in sources if isinstance(source, Queue))
-        if queues and self.key_of is not None and not self.own_key:
+        if queues and self.key_of is not None and not self.has_key:
             raise _no_key(queues)
 
 
@@ -134,7 +135,7 @@ def plan_run(
         run,
         dependencies,
         (key or _key_of) if wanted == "key" else None,
-        key is not None,
+        key is not None or (isinstance(intake, Keyed) and intake.has_keys),
         concurrency is None,
         dead_letters,
         seconds,

@@ -137,11 +137,15 @@ class Silence:
 
     def look(self) -> None:
         """Look once."""
-        snapshot = self._guard.snapshot()
         before, self._seen = self._seen, {}
         told, self.found = self.found, {}
+        snapshot = None
         for worker in self._guard.workers:
-            for assignment in _silent(worker, snapshot):
+            may_start = list(_may_start(worker))
+            if not may_start:
+                continue
+            snapshot = snapshot or self._guard.snapshot()
+            for assignment in _silent(worker, may_start, snapshot):
                 waiting = snapshot.sources[assignment.source].waiting
                 last, looks = before.get(assignment, (waiting, 0))
                 self._seen[assignment] = waiting, (looks + 1 if last == waiting else 1)
@@ -161,33 +165,32 @@ class Silence:
         )
 
 
-def _silent(worker: WatchedRun, snapshot: Snapshot) -> Iterator[Assignment]:
-    """Find the assignments of a run that are owed work which no lane does."""
+def _may_start(worker: WatchedRun) -> Iterator[Assignment]:
+    """Find the assignments of a run of which nothing keeps the deliveries from starting: no hold, no ramp, and no lane that is missing."""
     run = worker.run
     if run.draining or worker.closed or not worker.opened.done():
         return
     has_lane = bool(worker.idle) or len(worker.lanes) - worker.lanes_lent < run.lanes
     asleep = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and lane.oversleeps}
     working = {lane.delivery.assignment for lane in worker.lanes if lane.delivery is not None and not lane.oversleeps}
-    deadline = worker.engine.next_deadline()
-    nothing_due = deadline is None or deadline <= snapshot.at
     for assignment in run.assignments.values():
-        seen = snapshot.sources.get(assignment.source)
-        if seen is None or assignment in working or not _may_start(assignment) or worker.sends_for(assignment):
+        if assignment in working or not (has_lane or assignment in asleep):
             continue
-        if not has_lane and assignment not in asleep:
-            continue
-        # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
-        heads = seen.waiting != assignment.inbox.waiting and not any(gate.limited for gate in assignment.undeclared_waiting)
-        if (nothing_due and heads) or (not heads and (assignment.inbox.waiting or assignment.in_flight)):
+        is_free = not assignment.held and not assignment.plan.held and not assignment.going
+        if is_free and all(gate.circuit.limit is None for gate in assignment.needed):
             yield assignment
 
 
-def _may_start(assignment: Assignment) -> bool:
-    """Return whether nothing keeps the deliveries of an assignment from starting: no hold, and no ramp of what it needs."""
-    return (
-        not assignment.held
-        and not assignment.plan.held
-        and not assignment.going
-        and all(gate.circuit.limit is None for gate in assignment.needed)
-    )
+def _silent(worker: WatchedRun, may_start: Iterable[Assignment], snapshot: Snapshot) -> Iterator[Assignment]:
+    """Find those of them that are owed work which no lane does."""
+    deadline = worker.engine.next_deadline()
+    nothing_due = deadline is None or deadline <= snapshot.at
+    for assignment in may_start:
+        seen = snapshot.sources.get(assignment.source)
+        if seen is None:
+            continue
+        # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
+        heads = seen.waiting != assignment.inbox.waiting and not any(gate.limited for gate in assignment.undeclared_waiting)
+        is_owed = nothing_due if heads else assignment.inbox.waiting or assignment.in_flight
+        if is_owed and not worker.sends_for(assignment):
+            yield assignment

@@ -22,6 +22,7 @@ from holdgate.errors import HoldgateError
 if TYPE_CHECKING:  # the command line reads this file for its help
     from holdgate.control import Control
     from holdgate_lab.demo.report import Report
+    from holdgate_lab.demo.venues import Venue
 
 # Wide enough for every line and the table: a pipe has no width of its own, and COLUMNS may be that of somebody's terminal.
 PLAIN_WIDTH = 200
@@ -36,8 +37,8 @@ DEMO_KEYS = """\b
   naive      the side without       /
     calls, wasted_calls (made while payments was down),
     overrun_calls (unanswered: too many at once), processed,
-    duplicates, dead_letters, lost (behind the committed offset and
-    neither processed nor dead-lettered), waiting, peak_waiting,
+    duplicates, dead_letters, lost (neither processed nor dead-lettered,
+    and behind the committed offset, or archived), waiting, peak_waiting,
     peak_in_flight_while_weak, rebalances, slowest_receipt_seconds,
     states, transitions (at, dependency, state), timeline
 
@@ -49,10 +50,11 @@ Exit codes: 0 it ran to its end, 2 no broker or wrong arguments,
 @click.command("demo", epilog=DEMO_KEYS)
 @click.option(
     "--broker",
-    metavar="memory|embedded|HOST:PORT",
+    metavar="memory|embedded|HOST:PORT|share[@HOST:PORT]",
     default="embedded",  # real consumers on the real protocol, and nothing to install or start
     show_default=True,
-    help="Where the messages are: in this process, on an embedded Kafka, or on a Kafka of yours (topics of its own, deleted at the end).",
+    help="Where the messages are: in this process, on an embedded Kafka, or on a Kafka of yours (topics of its own, deleted at the end). "
+    "share: read by Kafka's own queues, share groups, on either of the two (yours from 4.2 on).",
 )
 @click.option(
     "--seconds",
@@ -94,10 +96,9 @@ def run_demo(broker: str, seconds: float, *, as_json: bool, page: bool = False) 
     from holdgate_lab.demo.scenario import DemoScenario
     from holdgate_lab.demo.screen import Silent, output_for
     from holdgate_lab.demo.story import Page, Story, until_terminated
-    from holdgate_lab.demo.venues import venue_for
 
     scenario = DemoScenario(seconds)
-    venue = venue_for(broker)
+    venue = _venue(broker)
     console = Console(highlight=False)
     live = console.is_terminal and not console.is_dumb_terminal
     if not live:
@@ -126,6 +127,18 @@ def run_demo(broker: str, seconds: float, *, as_json: bool, page: bool = False) 
     elif shown is None or report.interrupted:
         show(report)
     return not report.interrupted
+
+
+def _venue(broker: str) -> Venue:
+    """The broker that `--broker` names. Raises `SettingsError` for what names none, `MissingExtra` without its client."""
+    from holdgate_lab.demo.venues import venue_for
+
+    kind, separator, address = broker.partition("@")
+    if kind != "share":
+        return venue_for(broker)
+    from holdgate_lab.demo.queues import share_venue
+
+    return share_venue(address if separator else None)
 
 
 def _control() -> tuple[Control, str]:

@@ -7,7 +7,7 @@ facts as values; the document and the table are made of it alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -198,16 +198,15 @@ def _side_document(side: SideReport) -> dict[str, Any]:
 
 def side_report(
     work: Work,
-    committed: Mapping[tuple[str, int], int],
     *,
+    lost: int,
     peak_waiting: int,
     rebalances: int,
     transitions: Sequence[Transition],
     timeline: str,
 ) -> SideReport:
-    """What one side did, from its work and from what the broker holds as `committed` for its group."""
+    """What one side did, from its work, and how many messages it has lost by what the broker has of its group."""
     ledger, payments = work.ledger, work.payments
-    lost = ledger.lost(committed)
     return SideReport(
         calls=payments.calls,
         wasted_calls=payments.wasted,

@@ -137,7 +137,7 @@ class Story:
 
     async def _report(self, guarded: GuardedSide, naive: NaiveSide) -> Report:
         async with asyncio.timeout(AUDIT_TIMEOUT):
-            committed = {group: await self._venue.committed(group) for group in (GUARDED, NAIVE)}
+            lost = [await self._venue.lost(group, side.work.ledger.unsettled()) for group, side in ((GUARDED, guarded), (NAIVE, naive))]
         frame = self._history.take(self._ran)
         draw = partial(timeline, now=self._ran, cell_seconds=self._scenario.seconds / CELLS, alphabet=LETTERS)
         return Report(
@@ -149,7 +149,7 @@ class Story:
             service_timeline=draw(frame.service),
             guarded=side_report(
                 guarded.work,
-                committed[GUARDED],
+                lost=lost[0],
                 peak_waiting=self._history.guarded.peak_waiting,
                 rebalances=guarded.rebalances,
                 transitions=guarded.transitions,
@@ -157,7 +157,7 @@ class Story:
             ),
             naive=side_report(
                 naive.work,
-                committed[NAIVE],
+                lost=lost[1],
                 peak_waiting=self._history.naive.peak_waiting,
                 rebalances=naive.rebalances,
                 transitions=(),

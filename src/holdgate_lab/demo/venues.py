@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Protocol
@@ -54,7 +54,7 @@ def venue_for(broker: str) -> Venue:
     if broker == EMBEDDED:
         return KafkaVenue()
     if not ADDRESS.fullmatch(broker):
-        raise SettingsError(f"--broker {broker!r} is neither memory, embedded nor an address like localhost:9092")
+        raise SettingsError(f"--broker {broker!r} is neither memory, embedded nor an address like localhost:9092, nor share")
     return KafkaVenue(broker)
 
 
@@ -96,8 +96,13 @@ class Feed(Protocol):
         """Everything that was taken counts as processed."""
         ...
 
+    @property
+    def comes_again(self) -> bool:
+        """Whether a message that failed comes again by itself, so that it is neither tried again in place nor buried."""
+        ...
+
     async def bury(self, record: Record) -> None:
-        """Write the record to the dead letter topic; returns when the broker has it."""
+        """Write the record to the dead letter topic, or have it come again; returns when the broker has it."""
         ...
 
     async def close(self) -> None:
@@ -128,8 +133,8 @@ class Venue(Protocol):
         """An intake in the group `GUARDED`; `on_rebalance` is called after each assignment but the first."""
         ...
 
-    async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
-        """The next offset of a group per topic name and partition, as the broker has it. The group's members have left."""
+    async def lost(self, group: str, places: Collection[Place]) -> int:
+        """How many of the messages at these places a group will never get, by what the broker has. The group's members have left."""
         ...
 
     async def close(self) -> None:
@@ -160,7 +165,11 @@ class MemoryVenue:
     def intake(self, on_rebalance: Callable[[], None]) -> Intake[Any]:  # noqa: ARG002 - nobody else is in the group: nothing to call it
         return MemoryIntake(self._broker, topics=KINDS, group=GUARDED)
 
-    async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
+    async def lost(self, group: str, places: Collection[Place]) -> int:
+        return behind(places, self.committed(group))
+
+    def committed(self, group: str) -> Mapping[tuple[str, int], int]:
+        """The next offset of a group per topic name and partition."""
         return {(partition.topic, partition.number): offset for partition, offset in self._broker.committed(group).items()}
 
     async def close(self) -> None:
@@ -169,6 +178,8 @@ class MemoryVenue:
 
 class MemoryFeed:
     """The in-memory broker's bare client: polls, positions and explicit commits, as a Kafka consumer has them."""
+
+    comes_again = False
 
     def __init__(self, broker: MemoryBroker) -> None:
         self.rebalances = 0
@@ -203,6 +214,11 @@ class MemoryFeed:
 
 def _grave(topic: str) -> str:
     return f"{topic}.{NAIVE}.dead"
+
+
+def behind(places: Collection[Place], committed: Mapping[tuple[str, int], int]) -> int:
+    """How many of these places a group has passed. A partition that it has committed nothing for comes again from its start."""
+    return sum(place.offset < committed.get((place.topic, place.partition), 0) for place in places)
 
 
 def _record(partition: Partition, message: Message) -> Record:
@@ -287,6 +303,8 @@ class KafkaFeed:
     `kinds` maps topic names to kinds of work; `bury` writes kind, body and key to a dead letter topic.
     """
 
+    comes_again = False
+
     def __init__(
         self,
         aiokafka: Any,
@@ -340,24 +358,27 @@ class KafkaVenue:
     a random part in their names and are deleted at the end. The two empty groups stay until the broker expires them.
     """
 
+    prefix = "holdgate-demo"  # of the names of what it makes on a broker of somebody else
+
     def __init__(self, address: str | None = None) -> None:
         self._embedded = None if address else EmbeddedKafka()
-        self._address = address or ""
+        self.address = address or ""
         self._run = secrets.token_hex(4)
         self._aiokafka: Any = None
         self._producer: Any = None
         self._made: list[str] = []
 
     def topic(self, kind: str) -> str:
-        return kind if self._embedded else f"holdgate-demo-{self._run}-{kind}"
+        return kind if self._embedded else f"{self.prefix}-{self._run}-{kind}"
 
-    def _group(self, group: str) -> str:
-        return f"holdgate-demo-{self._run}-{group}"
+    def group(self, group: str) -> str:
+        """The name that a side's group has on this broker."""
+        return f"{self.prefix}-{self._run}-{group}"
 
     async def open(self) -> None:
         self._aiokafka = _client()
         if self._embedded:
-            self._address = await asyncio.to_thread(self._embedded.open)
+            self.address = await asyncio.to_thread(self._embedded.open)
         await self._reach()
         wanted = [name for kind in KINDS for name in (self.topic(kind), self._grave(kind))]
         if not self._embedded:
@@ -367,19 +388,19 @@ class KafkaVenue:
 
     async def _reach(self) -> None:
         # acks=all: a message that was not stored must not count as produced. linger: one request for a few messages, not one for each.
-        self._producer = self._aiokafka.AIOKafkaProducer(bootstrap_servers=self._address, acks="all", linger_ms=5)
+        self._producer = self._aiokafka.AIOKafkaProducer(bootstrap_servers=self.address, acks="all", linger_ms=5)
         try:
             async with asyncio.timeout(REACH_TIMEOUT):
                 await self._producer.start()
         except (self._aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
             raise IntakeError(
-                f"no Kafka broker answers at {self._address}: start one there, or leave --broker out for the embedded one"
+                f"no Kafka broker answers at {self.address}: start one there, or leave --broker out for the embedded one"
             ) from error
 
     async def _make(self, names: Sequence[str]) -> None:
         from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-        admin: Any = AIOKafkaAdminClient(bootstrap_servers=self._address)
+        admin: Any = AIOKafkaAdminClient(bootstrap_servers=self.address)
         await admin.start()
         try:
             answer = await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
@@ -387,7 +408,7 @@ class KafkaVenue:
             await admin.close()
         refused = [f"{topic[0]} (error code {topic[1]})" for topic in answer.topic_errors if topic[1]]
         if refused:
-            raise IntakeError(f"the broker at {self._address} does not let the demo make its topics: {', '.join(refused)}")
+            raise IntakeError(f"the broker at {self.address} does not let the demo make its topics: {', '.join(refused)}")
         self._made = list(names)
 
     async def produce(self, kind: str, number: int) -> Place:
@@ -395,9 +416,13 @@ class KafkaVenue:
         sent = await self._producer.send_and_wait(self.topic(kind), b"%d" % number, key=key)
         return Place(sent.topic, sent.partition, sent.offset)
 
+    async def mark(self, topic: str, partition: int, number: int) -> None:
+        """Write a number to one partition, for nobody's ledger."""
+        await self._producer.send_and_wait(topic, b"%d" % number, partition=partition)
+
     def feed(self) -> Feed:
         kinds = {self.topic(kind): kind for kind in KINDS}
-        return KafkaFeed(self._aiokafka, self._address, self._group(NAIVE), kinds, self._bury)
+        return KafkaFeed(self._aiokafka, self.address, self.group(NAIVE), kinds, self._bury)
 
     async def _bury(self, kind: str, body: bytes, key: bytes | None) -> None:
         await self._producer.send_and_wait(self._grave(kind), body, key=key)
@@ -408,12 +433,16 @@ class KafkaVenue:
     def intake(self, on_rebalance: Callable[[], None]) -> Intake[Any]:
         from holdgate.brokers.kafka import KafkaIntake
 
-        consumer = consumer_of(self._aiokafka, self._address, self._group(GUARDED))
+        consumer = consumer_of(self._aiokafka, self.address, self.group(GUARDED))
         topics = [self.topic(kind) for kind in KINDS]
         return KafkaIntake(consumer, topics=topics, listener=counting_listener(self._aiokafka, on_rebalance))
 
+    async def lost(self, group: str, places: Collection[Place]) -> int:
+        return behind(places, await self.committed(group))
+
     async def committed(self, group: str) -> Mapping[tuple[str, int], int]:
-        consumer = consumer_of(self._aiokafka, self._address, self._group(group))
+        """The next offset of a group per topic name and partition, as the broker has it."""
+        consumer = consumer_of(self._aiokafka, self.address, self.group(group))
         await consumer.start()
         places = [self._aiokafka.TopicPartition(self.topic(kind), number) for kind in KINDS for number in range(PARTITIONS)]
         try:
@@ -435,7 +464,7 @@ class KafkaVenue:
         from aiokafka.admin import AIOKafkaAdminClient
 
         names, self._made = self._made, []
-        admin: Any = AIOKafkaAdminClient(bootstrap_servers=self._address)
+        admin: Any = AIOKafkaAdminClient(bootstrap_servers=self.address)
         # The broker may have gone meanwhile; the demo is over, and its topics hold nothing of value.
         with contextlib.suppress(self._aiokafka.errors.KafkaError, OSError):
             await admin.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,13 +108,9 @@ class Ledger:
         at, took = self._last.get(kind, (-RECENT, 0.0))
         return took if now - at < RECENT else None
 
-    def lost(self, committed: Mapping[tuple[str, int], int]) -> int:
-        """How many messages nobody will ever process: neither processed nor dead-lettered, and the group's offset is past them.
-
-        `committed` is the next offset per topic and partition, as the broker has it; a partition without one has lost nothing.
-        """
-        places = (self.production.places[number] for number in self.production.places.keys() - self._settled)
-        return sum(place.offset < committed.get((place.topic, place.partition), 0) for place in places)
+    def unsettled(self) -> Collection[Place]:
+        """Where the produced messages stand that are neither processed nor dead-lettered."""
+        return [self.production.places[number] for number in self.production.places.keys() - self._settled]
 
 
 class Work:
@@ -137,8 +133,8 @@ class NaiveSide:
     """A bare consumer loop around `work`: the loop that most workers run today.
 
     Take a batch, handle it in parallel, retry a failure a few times with a growing pause, write what still fails to the dead letter topic
-    so that the worker can go on, commit. Nothing in it is wrong line by line. Together the lines turn an outage into calls that cannot
-    succeed and good messages in a dead letter topic.
+    so that the worker can go on, commit. Where a message that failed comes again by itself, give it back instead. Nothing in it is wrong
+    line by line. Together the lines turn an outage into calls that cannot succeed, and good messages in a dead letter topic, or in none.
     """
 
     def __init__(self, feed: Feed, work: Work) -> None:
@@ -197,7 +193,7 @@ class NaiveSide:
                 await self._feed.commit()
 
     async def _process(self, record: Record) -> None:
-        for attempt in range(ATTEMPTS):
+        for attempt in range(1 if self._feed.comes_again else ATTEMPTS):
             if attempt:
                 await asyncio.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
@@ -206,7 +202,8 @@ class NaiveSide:
             except ServiceError:
                 continue
         await self._feed.bury(record)
-        self.work.ledger.bury(record.number)
+        if not self._feed.comes_again:
+            self.work.ledger.bury(record.number)
 
 
 def settings(scenario: DemoScenario) -> CircuitSettings:

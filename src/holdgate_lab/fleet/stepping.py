@@ -34,7 +34,14 @@ class Steps(Ramp):
     def has_room(self, weight: int) -> bool:
         return self.in_flight + self.results + weight <= self.limit
 
-    def count(self, stage: int, result: StageResult, now: float, weight: int = 1) -> Breach | None:  # noqa: ARG002 - the ramp's own signature
+    def count(  # the ramp's own signature
+        self,
+        stage: int,  # noqa: ARG002
+        result: StageResult,
+        now: float,  # noqa: ARG002
+        weight: int = 1,  # noqa: ARG002
+        took: float = 0.0,  # noqa: ARG002
+    ) -> Breach | None:
         self.results += 1
         self._bad += result is not StageResult.GOOD
         share = self._bad / self.limit

@@ -12,6 +12,7 @@ from holdgate.errors import SettingsError
 from holdgate_lab.simulate.command import SimulateEnding
 from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
+from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
 from holdgate_lab.worlds.playing import play
 from holdgate_lab.worlds.world import LimitedWorld
@@ -19,7 +20,7 @@ from holdgate_lab.worlds.world import LimitedWorld
 # Raised when a key is renamed or removed, or its meaning changes; a new key alone leaves it as it is.
 VERSION = 1
 
-ALL = {**WORLDS, **MORE_WORLDS}
+ALL = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS}
 
 
 def run_world(name: str, seed: int, *, as_json: bool) -> SimulateEnding:

@@ -109,6 +109,7 @@ def _tried() -> Mapping[str, Together]:
         tried("one is sick", faults=(), sick=((2, BEGINS, ends),)),
         tried("one is sick in an outage", sick=((2, BEGINS, ends + 60),)),
         tried("some are idle", idle=(1, 3, 5, 6)),
+        tried("asks to be left alone", retry_after=25.0),
         tried("two fleets", second_fleet=4),
         tried("hostile writers", hostile=20.0),
     )

@@ -65,7 +65,8 @@ class Together:
     until. `fleet` False: each decides alone. `second_fleet`: so many workers of another fleet on the same log, whose dependency has
     another name. `hostile`: a writer that puts so many records a second of every kind of nonsense into the log. `hop`: the seconds that a
     record takes to the log, or from it to a reader, least and most. `settles`: it ends before its time when nothing is wrong any more and
-    all circuits have been closed for so long.
+    all circuits have been closed for so long. `retry_after`: for how many seconds the dependency asks to be left alone with each call that
+    it fails (not with one that it never answers). None: it does not.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Together:
     hostile: float = 0.0
     hop: tuple[float, float] = (0.005, 0.05)
     settles: float = float("inf")
+    retry_after: float | None = None
     description: str = ""
 
     @property

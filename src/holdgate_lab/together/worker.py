@@ -225,27 +225,30 @@ class TogetherWorker:
         self._taken += 1
         is_counted = self.circuit.state is State.HALF_OPEN
         self.in_flight += is_counted
-        good, takes = self._answer(now)
+        good, takes, asks = self._answer(now)
         self._watching.admitted(self)
-        self._later(now + takes, lambda: self._ended(permit, good, is_counted))
+        self._later(now + takes, lambda: self._ended(permit, good, is_counted, asks))
 
-    def _answer(self, now: float) -> tuple[bool, float]:
+    def _answer(self, now: float) -> tuple[bool, float, float | None]:
+        """Return whether a call is good, how long it takes, and for how long the service asks to be left alone."""
         if any(number == self.number and begin <= now < end for number, begin, end in self.scenario.sick):
-            return False, _SICK_TAKES
+            return False, _SICK_TAKES, None
         answer = self._service.call(now)
         patience = self._service.spec.timeout
         if answer.occupies:
             self._schedule.after(answer.seconds, self._service.leave)
-        return answer.good and answer.seconds <= patience, min(answer.seconds, patience)
+        is_late = answer.seconds > patience
+        asks = None if answer.good or is_late else self.scenario.retry_after
+        return answer.good and not is_late, min(answer.seconds, patience), asks
 
-    def _ended(self, permit: Permit, good: bool, is_counted: bool) -> None:
+    def _ended(self, permit: Permit, good: bool, is_counted: bool, asks: float | None) -> None:
         now = self._schedule.now
         self._busy -= 1
         self.in_flight -= is_counted
         self._was_good = good
         if not good:
             self._later(now + _TRIED_AGAIN, self._try_again)
-        self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now)
+        self.circuit.record(permit, Outcome.SUCCESS if good else Outcome.FAILURE, now, retry_after=asks)
         self._watching.ended(self, good, permit.acquired_at)
         self._tell()
         guidance = self.guidance

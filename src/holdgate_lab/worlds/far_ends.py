@@ -241,3 +241,73 @@ class Unreachable:
             loop.call_later(around(self._chance, REFUSAL_TAKES), reply, self._refusal)
         else:
             self._behind.arrive(reply)
+
+
+class Banning:
+    """A bucket that lets calls through, and refuses everything for `seconds` after one call too many.
+
+    `anew`: whether a call that is refused begins the ban anew, as services do that punish whoever goes on.
+    """
+
+    def __init__(self, chance: Random, bucket: TokenBucket, seconds: float, *, anew: bool = False) -> None:
+        self._chance = chance
+        self._bucket = bucket
+        self._seconds = seconds
+        self._anew = anew
+        self._until = -math.inf
+
+    def arrive(self, reply: Reply) -> None:
+        """Answer well, or refuse and ban."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        is_banned = now < self._until
+        if not is_banned and self._bucket.takes(now):
+            loop.call_later(quick(self._chance), reply, OK)
+            return
+        if self._anew or not is_banned:
+            self._until = now + self._seconds
+        loop.call_later(around(self._chance, REFUSAL_TAKES), reply, HttpAnswer(TOO_MANY))
+
+
+class Capricious:
+    """Passes calls on to `behind`, but for a share of them, which it refuses whatever else goes on."""
+
+    def __init__(self, chance: Random, behind: FarEnd, share: float, refusal: HttpAnswer) -> None:
+        self._chance = chance
+        self._behind = behind
+        self._share = share
+        self._refusal = refusal
+
+    def arrive(self, reply: Reply) -> None:
+        """Refuse by chance, or pass on."""
+        if self._chance.random() < self._share:
+            asyncio.get_running_loop().call_later(around(self._chance, REFUSAL_TAKES), reply, self._refusal)
+        else:
+            self._behind.arrive(reply)
+
+
+class Announcing:
+    """Passes calls on to `behind`, and adds to every answer the headers of a window that is far from used up."""
+
+    def __init__(self, behind: FarEnd, limit: int, period: float) -> None:
+        self._behind = behind
+        self._limit = limit
+        self._period = period
+        self._used = 0
+        self._window = 0
+
+    def arrive(self, reply: Reply) -> None:
+        """Pass on, and count what was let in."""
+        behind = self._behind
+        now = asyncio.get_running_loop().time()
+        behind.arrive(lambda given: reply(self._with_headers(given, now)))
+
+    def _with_headers(self, given: HttpAnswer, now: float) -> HttpAnswer:
+        window = int(now // self._period)
+        if window != self._window:
+            self._window, self._used = window, 0
+        self._used += given.is_good
+        left = f"{self._limit - self._used}"
+        return HttpAnswer(
+            given.status_code, {"X-RateLimit-Remaining": left, "X-RateLimit-Reset": f"{(window + 1) * self._period - now:.0f}"}
+        )

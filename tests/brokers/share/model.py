@@ -63,6 +63,7 @@ class ModelBroker:
         }
         self.clients: list[ModelClient] = []
         self.late = 0.0  # seconds that a commit takes, more than none
+        self.joining = 0.0  # seconds from a subscribe to the first record
         self.bell = Bell()
 
     def produce(self, topic: str, *bodies: bytes) -> None:
@@ -70,10 +71,17 @@ class ModelBroker:
             self.groups[topic].publish(body, asyncio.get_running_loop().time())
         self.bell.ring()
 
+    def kill(self, client: ModelClient) -> None:
+        """End the process of a client, as others see it: what it has comes again, and it gets nothing any more."""
+        client.is_dead = True
+        self.groups[client.topic].leave(client.member, asyncio.get_running_loop().time())
+        self.bell.ring()
+
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for confluent-kafka in intakes that are made from now on."""
         monkeypatch.setattr(intake_module, "ShareClient", lambda topic, settings: ModelClient(self, topic, settings))
         monkeypatch.setattr(intake_module, "Admin", lambda settings: ModelAdmin(self))
+        monkeypatch.setattr(intake_module, "ShareBacklogs", lambda settings, group, topics: ModelBacklogs(self))
 
     def intake(self, *topics: str, **more: Any) -> ShareIntake:
         return ShareIntake({"bootstrap.servers": "model", "group.id": "queue"}, *(topics or self.groups), **more)
@@ -90,6 +98,19 @@ class ModelAdmin:
         return self._broker.settings
 
 
+class ModelBacklogs:
+    """The calls of `holdgate.brokers.share.backlog.ShareBacklogs`."""
+
+    def __init__(self, broker: ModelBroker) -> None:
+        self._broker = broker
+
+    async def ask(self) -> Mapping[str, int]:
+        return {topic: len(group.waiting()) for topic, group in self._broker.groups.items()}
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class ModelClient:
     """The calls of `holdgate.brokers.share.client.ShareClient`. It refuses what librdkafka refuses, and a second call beside the first."""
 
@@ -102,10 +123,12 @@ class ModelClient:
         self._broker = broker
         self._group = broker.groups[topic]
         self._most = settings["max.poll.records"]
-        self._member = f"member-{next(self.numbers)}"
+        self.member = f"member-{next(self.numbers)}"
         self._subscribed = False
         self._in_hand: dict[int, ModelMessage] = {}
         self._busy = False
+        self._joined_at = 0.0
+        self.is_dead = False
         broker.clients.append(self)
 
     async def open(self) -> None:
@@ -114,6 +137,7 @@ class ModelClient:
     async def subscribe(self) -> None:
         self.calls.append("subscribe")
         self._subscribed = True
+        self._joined_at = asyncio.get_running_loop().time() + self._broker.joining
 
     async def unsubscribe(self) -> None:
         self.calls.append("unsubscribe")
@@ -142,7 +166,9 @@ class ModelClient:
         return unseen or self._fetch()
 
     def _fetch(self) -> list[ModelMessage]:
-        taken = self._group.acquire(self._member, self._most, asyncio.get_running_loop().time())
+        if self.is_dead or asyncio.get_running_loop().time() < self._joined_at:
+            return []
+        taken = self._group.acquire(self.member, self._most, asyncio.get_running_loop().time())
         return [ModelMessage(record, self.topic) for record in taken]
 
     async def commit(
@@ -152,9 +178,12 @@ class ModelClient:
         self._busy = True
         await asyncio.sleep(self._broker.late)
         self._busy = False
+        if self.is_dead:
+            self._in_hand.clear()
+            return {0: RuntimeError("nobody answers")}
         now = asyncio.get_running_loop().time()
-        refused = {*self._group.accept(self._member, [each.offset() for each in accepted], now)}
-        refused |= {*self._group.release(self._member, [each.offset() for each in released], now)}
+        refused = {*self._group.accept(self.member, [each.offset() for each in accepted], now)}
+        refused |= {*self._group.release(self.member, [each.offset() for each in released], now)}
         for message in (*accepted, *released):
             self._in_hand.pop(message.offset(), None)
         self._broker.bell.ring()
@@ -162,5 +191,5 @@ class ModelClient:
 
     async def close(self, within: float) -> None:
         self.calls.append("close")
-        self._group.leave(self._member, asyncio.get_running_loop().time())
+        self._group.leave(self.member, asyncio.get_running_loop().time())
         self._broker.bell.ring()

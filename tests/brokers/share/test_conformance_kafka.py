@@ -23,6 +23,8 @@ pytestmark = pytest.mark.versions
 
 # Two members share each topic record by record: no source is ever revoked for another member, or lost.
 CAPABILITIES: frozenset[Capability] = frozenset({"locks"})
+# The most that a broker takes: `left` and `deliveries` use some up, too.
+LIMIT = 10
 # Long enough for a busy machine to take three messages in; the cases wait for it.
 LOCK = 6.0
 
@@ -34,6 +36,7 @@ class ShareBed:
     patience = 60.0
     quiet = 1.0  # three heartbeats, ten polls
     lock = LOCK
+    limit = LIMIT
 
     def __init__(self, kafka: KafkaAddress, groups: ShareGroups, group: str, topics: Sequence[str]) -> None:
         self.sources: Sequence[Source] = [Queue(topic) for topic in topics]
@@ -73,7 +76,7 @@ class ShareBed:
 
 @pytest.fixture
 async def bed(share_kafka: KafkaAddress, groups: ShareGroups, share_topic: Callable[[], Awaitable[str]]) -> AsyncIterator[ShareBed]:
-    made = ShareBed(share_kafka, groups, await groups.create(lock=LOCK, limit=10), [await share_topic() for _ in range(2)])
+    made = ShareBed(share_kafka, groups, await groups.create(lock=LOCK, limit=LIMIT), [await share_topic() for _ in range(2)])
     yield made
     for intake in made.made:
         await intake.close()

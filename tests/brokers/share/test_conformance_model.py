@@ -28,9 +28,10 @@ class ModelBed:
     patience = 60.0
     quiet = 1.0
     lock = 15.0
+    limit = 5
 
     def __init__(self) -> None:
-        self.broker = ModelBroker("orders", "mails", lock=self.lock)
+        self.broker = ModelBroker("orders", "mails", lock=self.lock, limit=self.limit)
 
     def intake(self, *, inbox: int = 50) -> ShareIntake:
         return self.broker.intake("orders", "mails", in_hand=inbox)

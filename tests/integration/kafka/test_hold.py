@@ -24,7 +24,7 @@ async def test_a_hold_longer_than_the_poll_interval(scene: Scene) -> None:
     await scene.finished()
     await scene.drained()
     entries = await scene.check(assignments=4, lanes=4)
-    held = spans(entries, "held", ("unheld",), lambda entry: entry.place)
+    held = spans(entries, ("held",), ("unheld",), lambda entry: entry.place)
     longest = min(max(end - begin for begin, end in times) for times in held.values())
     assert len(held) == 4
     assert longest > 2 * 3, "the hold was too short to show anything"

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.consumer import consumer as client_module
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from tests.ledger.dependency import DependencyClient, DependencyError
-from tests.ledger.ledger import LedgerWriter
+from tests.ledger.ledger import LedgerWriter, hold_kind
 
 import holdgate
 from holdgate import CircuitSettings, Dependency, Fleet, Guard, RampSettings, Reject, RetryPolicy, State
@@ -216,7 +216,7 @@ class Story(ConsumerRebalanceListener):
         """Be an observer of the guard."""
         match event:
             case SourceHeld():
-                self._ledger.write("held", **_place(event))
+                self._ledger.write(hold_kind(event.reasons), **_place(event))
                 self._ledger.write("note", reasons=list(event.reasons), **_place(event))
             case SourceReleased():
                 self._ledger.write("unheld", **_place(event))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.ledger.dependency import DependencyClient
-from tests.ledger.ledger import LedgerWriter
+from tests.ledger.ledger import LedgerWriter, hold_kind
 
 from holdgate import CircuitSettings, Dependency, Guard, RampSettings, Reject, RetryPolicy, State
 from holdgate.brokers.rabbitmq import RabbitMQDeadLetters, RabbitMQIntake
@@ -140,7 +140,7 @@ class Story:
     def observe(self, event: Any) -> None:
         match event:
             case SourceHeld():
-                self._ledger.write("held", topic=event.source.name, partition=0)
+                self._ledger.write(hold_kind(event.reasons), topic=event.source.name, partition=0)
                 self._ledger.write("note", reasons=list(event.reasons), queue=event.source.name)
             case SourceReleased():
                 self._ledger.write("unheld", topic=event.source.name, partition=0)

@@ -60,8 +60,8 @@ class KafkaApp:
 
     def subscriber(self, *topics: str, **settings: Any) -> Any:
         """FastStream's, as the guard wants it, from the beginning of the topic."""
-        settings = {"ack_policy": AckPolicy.MANUAL, "listener": self.guarded.listener, "group_id": self.group} | settings
-        return self.broker.subscriber(*topics, auto_offset_reset="earliest", **settings)
+        own = {"ack_policy": AckPolicy.MANUAL, "listener": self.guarded.listener, "group_id": self.group, "auto_offset_reset": "earliest"}
+        return self.broker.subscriber(*topics, **(own | settings))
 
     async def work(self, number: int) -> None:
         """What a handler does with one message."""

@@ -74,6 +74,18 @@ async def test_needs_of_a_topic_that_nobody_reads_are_refused() -> None:
         await guarded.start()
 
 
+async def test_a_subscriber_without_a_group_is_refused() -> None:
+    """FastStream's default: nothing can be committed, and each commit would fail."""
+    broker = KafkaBroker(NOWHERE, logger=None)
+    guarded = FastStreamGuard(broker, needs={"orders": [payments()]})
+
+    @broker.subscriber("orders", ack_policy=AckPolicy.MANUAL)
+    async def handle(number: int) -> None: ...
+
+    with pytest.raises(SettingsError, match=r'orders has no group_id, .*: give it group_id="\.\.\."'):
+        await guarded.start()
+
+
 async def test_a_batch_of_several_topics_is_refused() -> None:
     """Its records have one verdict, and may need different things."""
     _, guarded = kafka_app([payments()], "orders", "receipts", ack_policy=AckPolicy.MANUAL, batch=True)

@@ -9,14 +9,14 @@ import pytest
 
 pytest.importorskip("faststream", reason="faststream is not installed: pip install 'holdgate[faststream]'")
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
-from tests.integrations.faststream.kafka_app import Bad, Down, KafkaApp, dependency, until, write
+from tests.integrations.faststream.kafka_app import PATIENCE, Bad, Down, KafkaApp, dependency, until, write
 
 from holdgate import Delivery, Partition, RetryPolicy
 from holdgate.brokers.kafka import KafkaDeadLetters
-from holdgate.integrations.faststream.kafka import FetchedRecord
+from holdgate.integrations.faststream.kafka import FetchedRecord, Place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,6 +78,24 @@ async def test_an_outage_holds_what_needs_it_and_nothing_else(
             mine = [number for number in app.order if number % 4 == partition]
             assert mine == sorted(mine)
     assert await kafka.committed(orders, orders) == dict.fromkeys(range(4), 10)
+
+
+async def test_a_hold_of_the_first_message_commits_where_the_group_begins(kafka: KafkaAddress, topic: MakeTopic) -> None:
+    """A group that has committed nothing would begin at the end again after a restart, and pass over what is held."""
+    orders = await topic()
+    app = KafkaApp(kafka, orders, needs=[dependency()])
+    app.reads(orders, auto_offset_reset="latest")
+    await write(kafka, orders, range(3))
+    app.down = True
+    async with app.app:
+        consumer = app.broker.subscribers[0].consumer
+        async with asyncio.timeout(PATIENCE):
+            while consumer.assignment() != {TopicPartition(orders, 0)} or await consumer.position(TopicPartition(orders, 0)) < 3:
+                await asyncio.sleep(0.02)
+        await write(kafka, orders, range(3, 8))
+        await until(lambda: app.is_open)
+    assert not app.done
+    assert await kafka.committed(orders, orders) == {0: 3}
 
 
 async def test_a_failed_message_is_tried_again_in_its_place(kafka: KafkaAddress, topic: MakeTopic) -> None:
@@ -163,7 +181,8 @@ async def test_a_message_that_nobody_takes_blocks_its_partition_alone(kafka: Kaf
 
 def test_a_fetched_record_has_every_field_of_a_delivery() -> None:
     """KafkaDelivery has no constructor, so a field that is not set would end an attempt by an AttributeError."""
-    made, plain = FetchedRecord(Partition("orders", 0), object()), Delivery(Partition("orders", 0), object())
+    place = Place(Partition("orders", 0), TopicPartition("orders", 0))
+    made, plain = FetchedRecord(place, object(), None), Delivery(Partition("orders", 0), object())
     names = [name for name in Delivery.__slots__ if name != "message" and hasattr(plain, name)]
     assert {name: getattr(made, name) for name in names} == {name: getattr(plain, name) for name in names}
 

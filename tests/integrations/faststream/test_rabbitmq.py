@@ -255,7 +255,9 @@ async def test_a_lost_connection_lets_what_was_held_come_again(rabbitmq: RabbitM
         app.guarded.guard.force_open("payments", reason="test")
         (station,) = app.guarded._stations.values()
         channel = station._channel
-        await channel.connection.close(ConnectionError("cut"))  # the client's own close, below the robust one, which then connects again
+        await channel.raw.connection.close(
+            ConnectionError("cut")
+        )  # the client's own close, below the robust one, which then connects again
         await until(lambda: station._channel not in (None, channel))
         await until(lambda: len(station._waiting) == PREFETCH)
         app.down = False

@@ -8,7 +8,7 @@ import pytest
 
 from holdgate.errors import MissingExtra, SettingsError
 from holdgate_lab.demo.scenario import KINDS, ORDERS, PARTITIONS, RECEIPTS
-from holdgate_lab.demo.venues import NAIVE, EmbeddedKafka, Feed, KafkaVenue, MemoryVenue, Place, counting_listener, venue_for
+from holdgate_lab.demo.venues import NAIVE, EmbeddedKafka, Feed, KafkaVenue, MemoryVenue, Place, behind, counting_listener, venue_for
 
 
 def test_each_kind_of_broker_has_its_venue() -> None:
@@ -66,7 +66,26 @@ async def test_only_what_was_taken_is_committed(venue: MemoryVenue, feed: Feed) 
         await venue.produce(ORDERS, number)
     await feed.take(8)
     await feed.commit()
-    assert sum((await venue.committed(NAIVE)).values()) == 8
+    assert sum(venue.committed(NAIVE).values()) == 8
+
+
+def test_what_a_group_has_passed_it_will_never_get() -> None:
+    """Committed past two of three unsettled messages: two are lost, the third merely waits."""
+    places = [Place(ORDERS, 0, offset) for offset in range(1, 4)]
+    assert behind(places, {(ORDERS, 0): 3}) == 2
+
+
+def test_without_a_commit_nothing_is_lost() -> None:
+    """A partition that the group has committed nothing for comes again from its start."""
+    assert behind([Place(ORDERS, 0, 0)], {}) == 0
+
+
+async def test_what_was_taken_and_not_settled_is_lost_to_the_group(venue: MemoryVenue, feed: Feed) -> None:
+    """By the offset that the broker in memory has."""
+    places = [await venue.produce(ORDERS, number) for number in range(8)]
+    await feed.take(8)
+    await feed.commit()
+    assert await venue.lost(NAIVE, places[:2]) == 2
 
 
 async def test_nothing_to_take_is_an_empty_batch(feed: Feed) -> None:
@@ -147,12 +166,13 @@ async def test_a_message_goes_through_the_embedded_broker_and_its_commit_comes_b
         finally:
             await feed.close()
         committed = await venue.committed(NAIVE)
+        lost = await venue.lost(NAIVE, [place])
     finally:
         await venue.close()
     assert [(record.kind, record.number) for record in records] == [(ORDERS, 7)]
     assert place == Place(ORDERS, place.partition, 0)
     assert place.partition in range(PARTITIONS)
-    assert committed[ORDERS, place.partition] == 1
+    assert (committed[ORDERS, place.partition], lost) == (1, 1)
     assert feed.rebalances == 0
 
 

@@ -39,23 +39,12 @@ def test_what_is_neither_processed_nor_dead_waits() -> None:
     assert ledger.waiting() == 2
 
 
-def test_a_message_is_lost_when_the_offset_is_past_it_and_nobody_has_it() -> None:
-    """Committed past messages 1 and 2 without processing them: two lost; message 3 merely waits."""
-    ledger = Ledger(produced(4))
+def test_what_is_unsettled_is_named_by_its_place() -> None:
+    """Neither processed nor dead-lettered: a dead letter is misplaced, but there."""
+    ledger = Ledger(produced(3))
     ledger.process(KIND, 0, 1.0)
-    assert ledger.lost({(KIND, 0): 3}) == 2
-
-
-def test_a_dead_letter_is_not_lost() -> None:
-    """It stands in the dead letter topic: misplaced, but there."""
-    ledger = Ledger(produced(1))
-    ledger.bury(0)
-    assert ledger.lost({(KIND, 0): 1}) == 0
-
-
-def test_without_a_commit_nothing_is_lost() -> None:
-    """A partition that the group has committed nothing for comes again from its start."""
-    assert Ledger(produced(3)).lost({}) == 0
+    ledger.bury(1)
+    assert list(ledger.unsettled()) == [Place(KIND, 0, 2)]
 
 
 def test_each_success_after_the_first_is_a_duplicate_and_counts_once() -> None:
@@ -96,6 +85,7 @@ def test_how_long_a_message_takes_is_known_for_a_second_only() -> None:
 class FakeFeed:
     """Gives one batch, then nothing; notes the order of what is asked of it."""
 
+    comes_again = False
     rebalances = 0
 
     def __init__(self, count: int) -> None:
@@ -175,6 +165,14 @@ async def test_what_still_fails_after_the_last_attempt_goes_to_the_dead_letters(
     work = FlakyWork(failures=ATTEMPTS)
     assert (await lived(work)).told == ["open", "bury 0", "commit", "close"]
     assert (work.calls, work.ledger.dead) == (ATTEMPTS, {0})
+
+
+async def test_what_comes_again_by_itself_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given back, and no dead letter."""
+    monkeypatch.setattr(FakeFeed, "comes_again", True)
+    work = FlakyWork(failures=1)
+    assert (await lived(work)).told == ["open", "bury 0", "commit", "close"]
+    assert (work.calls, work.ledger.dead) == (1, set())
 
 
 async def test_what_ends_the_loop_is_raised_to_whoever_waits() -> None:

@@ -11,6 +11,7 @@ from holdgate.cli import FAILED, INTERRUPTED, REFUSED
 from holdgate_lab.simulate import worlds
 from holdgate_lab.worlds.catalogue import WORLDS, rate
 from holdgate_lab.worlds.figures import WorldFigures
+from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
 
 KEPT = WorldFigures(
@@ -101,5 +102,5 @@ def test_what_cannot_be_meant_is_exit_code_2(args: tuple[str, ...], words: str, 
 def test_list_has_every_world(found: list[WorldFigures]) -> None:
     """After the scenarios."""
     text = run("--list").stdout
-    assert all(f"\n{name} " in text for name in (*WORLDS, *MORE_WORLDS))
+    assert all(f"\n{name} " in text for name in (*WORLDS, *MORE_WORLDS, *HARD_WORLDS))
     assert text.index("flapping") < text.index("Worlds, for --world:") < text.index("retry-after")

@@ -6,8 +6,9 @@ import pytest
 
 from holdgate.core import State
 from holdgate.core.states import Reason
-from holdgate_lab.fleet.scenario import Fault
+from holdgate_lab.fleet.scenario import DependencySpec, Fault
 from holdgate_lab.together.catalogue import TRIED
+from holdgate_lab.together.chance import random_together
 from holdgate_lab.together.playing import Play, play_together
 from holdgate_lab.together.scenario import NAME, Happening, LogFault, Together
 
@@ -74,6 +75,13 @@ def test_two_fleets_on_one_log_do_not_meet() -> None:
     assert max(moment.worker for moment in outcome.trace) < SMALL.workers
 
 
+def test_a_verdict_that_comes_again_opens_nothing() -> None:
+    """Random world 20: sixteen seconds after the outage a hostile writer puts a verdict of its wait into the log once more."""
+    outcome = play_together(random_together(20), 20)
+    assert outcome.violations == ()
+    assert outcome.figures.fleet_openings == 1
+
+
 def test_a_worker_that_comes_into_an_outage_asks_nobody() -> None:
     """It reads what the others have agreed on, and follows with its first failure."""
     late = replace(SMALL, happenings=(Happening(at=2, kind="kill", worker=3), Happening(at=BEGINS + 8, kind="join", worker=3)))
@@ -91,6 +99,40 @@ def test_what_leaves_in_order_is_not_waited_for() -> None:
     assert outcome.violations == ()
     assert outcome.figures.closed_after is not None
     assert sum(not worker.is_alive for worker in play.workers.values()) == 1
+
+
+def test_a_service_that_asks_to_be_left_alone_is_left_alone_by_all() -> None:
+    """For forty seconds at a time: what one probe was told holds for the whole fleet, and nobody loses patience meanwhile."""
+    outage = Fault(at=BEGINS, until=BEGINS + 90, dependency=NAME, kind="refuse")
+    asks = replace(SMALL, seconds=BEGINS + 180, workers=6, faults=(outage,), retry_after=40.0)
+    together, alone = play_together(asks, 1), play_together(replace(asks, fleet=False), 1)
+    assert together.violations == ()
+    assert together.figures.probes <= 3
+    assert alone.figures.probes >= 6 * 3
+    assert together.figures.closed_after is not None
+
+
+def test_a_cold_cache_costs_a_fleet_no_more_calls_than_workers_alone() -> None:
+    """Its places come back while it works: the fleet takes what there is, by how long calls take, and does not try what is too much."""
+    down = Fault(at=5, until=12, dependency=NAME, kind="refuse")
+    cold = Fault(at=12, until=60, dependency=NAME, kind="cold", ratio=0.05, warm_up=1000)
+    service = DependencySpec(name=NAME, latency=0.2, timeout=1.0, capacity=48)
+    world = replace(SMALL, seconds=90, workers=6, lanes=8, rate=None, dependency=service, faults=(down, cold))
+    together, alone = play_together(world, 1), play_together(replace(world, fleet=False), 1)
+    assert together.violations == alone.violations == ()
+    assert together.figures.failed_after <= alone.figures.failed_after / 2
+    assert together.figures.peak_in_flight <= 1.2 * 48
+    assert together.figures.closed_after is not None
+
+
+def test_a_fleet_of_twenty_writes_twenty_records_a_second_at_most() -> None:
+    """At the opening, in the outage and in the ramp; and never more calls are in flight than its limit."""
+    twenty = replace(SMALL, workers=20, rate=10.0, seconds=ENDS + 40)
+    outcome = play_together(twenty, 1)
+    assert outcome.violations == ()
+    assert outcome.figures.records_a_second <= 20
+    assert outcome.figures.overshoot == 0
+    assert outcome.figures.failed - outcome.figures.probes <= 24
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -7,8 +7,18 @@ from random import Random
 import pytest
 
 from holdgate.testing import run_virtual
-from holdgate_lab.worlds.answers import REFUSED, CountingClient, FarEnd, StatusError
-from holdgate_lab.worlds.far_ends import Changing, FixedWindow, Servers, TokenBucket, Unreachable, steady
+from holdgate_lab.worlds.answers import REFUSED, CountingClient, FarEnd, HttpAnswer, Reply, StatusError
+from holdgate_lab.worlds.far_ends import (
+    Announcing,
+    Banning,
+    Capricious,
+    Changing,
+    FixedWindow,
+    Servers,
+    TokenBucket,
+    Unreachable,
+    steady,
+)
 
 CHANCE = Random(1)
 
@@ -148,5 +158,55 @@ def test_an_outage_refuses_connections_for_its_time() -> None:
         assert await statuses(outage, 1) == ["ConnectionRefusedError"]
         await asyncio.sleep(5)
         assert await statuses(outage, 1) == [200]
+
+    virtual(scene)
+
+
+@pytest.mark.parametrize(("anew", "later"), [(False, 200), (True, 429)])
+def test_one_call_too_many_is_punished_and_whoever_goes_on_longer(anew: bool, later: int) -> None:
+    """For thirty seconds nothing is let in, whatever the bucket holds. A call after twenty of them begins them anew, or does not."""
+
+    async def scene() -> None:
+        banning = Banning(CHANCE, TokenBucket(CHANCE, steady(1), 2), 30.0, anew=anew)
+        assert await statuses(banning, 3) == [200, 200, 429]
+        await asyncio.sleep(20)
+        assert await statuses(banning, 1) == [429]
+        await asyncio.sleep(15)
+        assert await statuses(banning, 1) == [later]
+        await asyncio.sleep(31)
+        assert await statuses(banning, 1) == [200]
+
+    virtual(scene)
+
+
+def test_a_share_of_calls_is_refused_whatever_else_goes_on() -> None:
+    """One in ten, and none of them reaches what is behind."""
+
+    async def scene() -> None:
+        capricious = Capricious(Random(3), TokenBucket(CHANCE, steady(0), 1000), 0.1, HttpAnswer(429))
+        seen = await statuses(capricious, 1000)
+        assert 70 < seen.count(429) < 130
+        assert seen.count(200) == 1000 - seen.count(429)
+
+    virtual(scene)
+
+
+def test_headers_of_another_window_come_with_every_answer() -> None:
+    """A 429 has them as well, and says that nearly all is left. The next window begins anew."""
+
+    async def scene() -> None:
+        announcing = Announcing(TokenBucket(CHANCE, steady(1), 1), 100, 60.0)
+        seen: list[tuple[int, str, str]] = []
+
+        def read(answer: HttpAnswer) -> None:
+            seen.append((int(answer.status_code), answer.headers["X-RateLimit-Remaining"], answer.headers["X-RateLimit-Reset"]))
+
+        reply: Reply = read
+        for wait in (10, 0, 50):
+            announcing.arrive(reply)
+            await asyncio.sleep(wait)
+        announcing.arrive(reply)
+        await asyncio.sleep(1)
+        assert seen == [(200, "99", "60"), (200, "98", "50"), (429, "98", "50"), (200, "99", "60")]
 
     virtual(scene)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdgate_lab.worlds import catalogue, more
+from holdgate_lab.worlds import catalogue, hard, more
 from holdgate_lab.worlds.figures import missed
 from holdgate_lab.worlds.playing import play
 from holdgate_lab.worlds.world import LimitedWorld, Promise
@@ -26,6 +26,9 @@ SHORT = [
     (more.bursts(240.0), Promise(goodput=0.95, waste=0.02)),
     (more.whole_seconds(130.0), Promise(goodput=0.95, waste=0.02)),
     (more.window_and_cap(150.0), Promise(goodput=0.93, waste=0.03)),
+    (hard.other_window(120.0), Promise(goodput=0.97, waste=0.02)),
+    (hard.two_limits(300.0), Promise(goodput=0.85, waste=0.03)),
+    (hard.uneven_cap_429(60.0), Promise(goodput=0.85, waste=0.02)),
 ]
 
 

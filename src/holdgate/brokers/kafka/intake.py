@@ -379,7 +379,8 @@ class KafkaIntake:
             self._poller.wake()
         self._poller.poll_only(self._partitions.tps(), self._pauses.paused)
         self._limit_fetches()
-        self._retention.soon()
+        if self._pauses.due():
+            self._retention.soon()
 
     def _limit_fetches(self) -> None:
         if self._ahead is not None:

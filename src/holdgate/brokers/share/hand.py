@@ -16,6 +16,9 @@ from confluent_kafka import Message
 from holdgate.brokers.share.client import Place, place_of
 from holdgate.flow.message import OFFSET, PARTITION, SOURCE, Delivery, Queue
 
+# Seconds for which a copy is tried alone: an outage is seldom longer, and the log has named the message twenty times by then.
+_ALONE_FOR = 1200.0
+
 
 class ShareDelivery(Delivery[Message]):
     """A record of a share group as the handler gets it.
@@ -67,7 +70,7 @@ def _as_bytes(value: str | bytes | None) -> bytes | None:
 class Hand:
     """The records of one poll. `ends_at` is when their lock ends, on the event loop's clock. None means copies, which have no lock."""
 
-    __slots__ = ("alive", "ends_at", "finished", "proofs", "since", "unsettled", "was_held")
+    __slots__ = ("alive", "ends_at", "finished", "free_since", "proofs", "since", "unsettled", "was_held")
 
     def __init__(self, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
         self.ends_at = ends_at
@@ -76,6 +79,7 @@ class Hand:
         self.finished: list[ShareDelivery] = []  # and not committed yet
         self.since: float | None = None  # when the first of these was settled; of copies, the first since the last hold
         self.was_held = False  # since a record of it was settled
+        self.free_since: float | None = None  # the source has not been held since then, and not been free before
         self.proofs = 0  # how many were settled since the last hold
         for delivery in deliveries:
             delivery.hand = self
@@ -89,7 +93,7 @@ class Hand:
     @property
     def is_stuck(self) -> bool:
         """Whether everything that is left of it has failed, and waits to be tried again. Only other messages can show why."""
-        return not self.is_copy and all(delivery.history is not None for delivery in self.unsettled.values())
+        return all(delivery.history is not None for delivery in self.unsettled.values())
 
     def settle(self, delivery: ShareDelivery, now: float) -> bool:
         """Note that a record is processed. Returns whether that is news: a hand that has ended takes nothing more."""
@@ -104,9 +108,14 @@ class Hand:
     def note_hold(self) -> None:
         """Note that the source is held: what was settled before says nothing any more."""
         self.was_held = True
+        self.free_since = None
         self.proofs = 0
         if self.is_copy:
             self.since = None
+
+    def note_free(self, now: float) -> None:
+        """Note that the source is not held."""
+        self.free_since = now if self.free_since is None else self.free_since
 
     def take_finished(self) -> list[ShareDelivery]:
         """Return what is finished and not committed yet, and take it as committed."""
@@ -120,6 +129,34 @@ class Hand:
         rest = list(self.unsettled.values())
         self.unsettled.clear()
         return rest
+
+
+class Company:
+    """When a copy that is alone in a hold gets company from the broker.
+
+    It may be at fault itself, and only another message can show that. But in an outage each look costs what it finds one delivery. So the
+    first comes late, and each further one when the hold has lasted twice as long.
+    """
+
+    __slots__ = ("_since", "due_at")
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self.due_at: float | None = None  # None means that nothing is held
+
+    def begin(self, now: float) -> None:
+        """Note that records have gone back in a hold. Only the first of them counts."""
+        if self._since is None:
+            self._since, self.due_at = now, now + _ALONE_FOR
+
+    def take(self, now: float) -> None:
+        """Note that there was a look."""
+        if self._since is not None:
+            self.due_at = now + (now - self._since)
+
+    def end(self) -> None:
+        """Note that the hold is over."""
+        self._since = self.due_at = None
 
 
 def messages_of(deliveries: Iterable[ShareDelivery]) -> list[Message]:

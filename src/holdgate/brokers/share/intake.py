@@ -30,6 +30,7 @@ from confluent_kafka import Message
 from holdgate.brokers.bell import Bell, give_to_user
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
+from holdgate.brokers.share.backlog import ShareBacklogs
 from holdgate.brokers.share.client import Admin, ShareClient
 from holdgate.brokers.share.hand import ShareDelivery
 from holdgate.brokers.share.supervisor import LateAccept, ShareSupervisor
@@ -108,6 +109,7 @@ class ShareIntake:
         self._overflow = overflow
         self._on_late_accept = on_late_accept
         self._terms = self._derive({})
+        self._backlogs = ShareBacklogs(self._settings, self.group, topics)
         self._supervisors: dict[Source, ShareSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
@@ -181,12 +183,16 @@ class ShareIntake:
         return all(out)
 
     async def backlog(self) -> Mapping[Source, Backlog]:
-        """Return the age of the oldest record in hand. How many wait cannot be known: this client has no call that asks a share group."""
+        """Return how many records wait, by the broker's count, and the age of the oldest in hand.
+
+        aiokafka asks for the count; without it, or where its settings cannot say what these do, it is None, and the log says why.
+        """
+        lags = await self._backlogs.ask()
         now = time.time()
         found: dict[Source, Backlog] = {}
         for source, supervisor in self._supervisors.items():
             stamp = None if supervisor.oldest is None else supervisor.oldest.timestamp
-            found[source] = Backlog(None, None if stamp is None else max(0.0, now - stamp))
+            found[source] = Backlog(lags.get(source.name), None if stamp is None else max(0.0, now - stamp))
         return found
 
     async def close(self) -> None:
@@ -242,6 +248,7 @@ class ShareIntake:
             _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_WITHIN)
             if late:
                 log.warning("%d share consumers could not be closed within %g s: the broker does not answer", len(late), _CLOSE_WITHIN)
+        await self._backlogs.close()
         if self._overflow is not None and self._overflow_is_open:
             await self._overflow.close()
         self._bell.ring()

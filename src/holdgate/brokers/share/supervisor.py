@@ -19,15 +19,22 @@ without another call of the handler. The price: another member may have handled 
 takes two, because one may have been settled by a rejection, which says nothing of the dependency; and there are some more, because one of
 them may always fail. A person's hold, or a stop, says nothing of the handler either, so it leaves no copies.
 
-A worker that had nothing in hand when the outage began has no copies. Its first probe takes records from the broker, also those that other
-workers have released before. So an outage costs a record one delivery for each worker at most, and as a rule one in all.
+Why records go back one by one: a worker that had nothing in hand does not know of the outage yet. It takes what others give back, fails,
+and so spends a second delivery; and what it gives back then goes to the next such worker. If all that one gives back were there in one
+moment, the first to ask would have it, and six idle workers would spend six deliveries one after the other. One by one, each of them gets
+another record, and all learn of the outage together (terms.py). More cannot be done: a worker learns of an outage by a record alone, and
+each record that it learns by has been delivered to it. In a fleet, too, what fails at one worker is that worker's trouble at first.
+
+Why a copy is not alone for ever: it may be at fault itself, with a dependency that is well, and nothing but another message can show that.
+After twenty minutes copies that have all failed are given up once, if the engine asks for other messages, and the topic is read; then
+after twice as long, and so on. An outage that lasts longer costs a worker with a single copy one delivery for each of these looks.
 
 Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
 accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
 
 Why a second consumer: a message that fails again and again keeps its hand from ending, and the hand the consumer from polling. But whether
 it is poison is decided by what becomes of others. So while all that is in hand has failed, and the topic is not held, a second consumer
-polls.
+polls. Copies do not need it, since they can be given up; but what was delivered for the last time cannot.
 
 Why some records are not handed out: a fetch that is under way when a poll ends acquires records behind our back (client.py). So after a
 pause the first poll does not wait. What it gives was locked some time since the last poll. If that lock may be over, the records are given
@@ -50,7 +57,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException, Message
 
 from holdgate.brokers.share.client import Place, ShareClient, as_intake_error, describe, place_of
-from holdgate.brokers.share.hand import Hand, ShareDelivery, messages_of
+from holdgate.brokers.share.hand import Company, Hand, ShareDelivery, messages_of
 from holdgate.brokers.share.terms import ShareTerms
 from holdgate.errors import IntakeError
 from holdgate.flow.message import DeadLetter, Queue
@@ -80,6 +87,10 @@ _PROOFS = 2
 _PROOF_WITHIN = 10.0
 # While something is in hand: how often to look whether all of it has failed. A failure is the guard's, and does not wake us.
 _LOOK_EVERY = 0.25
+# Copies that all have failed, and nothing holds the topic for so long: what has shown that the dependency is well was somewhere else.
+_FREE_FOR = 60.0
+# How long a look takes: a consumer joins its group within some seconds.
+_LOOKS_FOR = 15.0
 # What was handled and may come again is remembered so far: a few hundred kilobytes.
 _REMEMBERED = 10_000
 # And for so many seconds: a topic that is made anew, or a group that is set back, has the same offsets for something else.
@@ -156,6 +167,8 @@ class ShareSupervisor:
         self._overflow = overflow
         self._failed = failed
         self._copies: list[ShareDelivery] = []
+        self._company = Company()
+        self._looks_until = 0.0  # what was delivered for the last time has company until then
         self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
         self._handled: dict[Place, float] = {}  # when it was: to be accepted, without a handler, when they come again
         self._number = 0
@@ -233,45 +246,56 @@ class ShareSupervisor:
         hands = self._hands()
         if not plan.fetch:
             await self._unsubscribe()
-            await self._wait(self._until_due(hands))
+            await self._wait(self._until_due(hands, plan))
         elif hands:
-            await self._poll_beside(hands)
+            await self._poll_beside(hands, plan)
         elif self._doomed or self._copies:
             await self._unsubscribe()
             self._take_in_hand(self._lines[0], [*self._doomed, *self._copies], None)
         else:
             await self._poll(self._lines[0])
 
-    async def _poll_beside(self, hands: Sequence[Hand]) -> None:
+    async def _poll_beside(self, hands: Sequence[Hand], plan: SourcePlan) -> None:
         """Poll by the second consumer, if all that the first has in hand has failed; else wait."""
-        if len(hands) == 1 and hands[0].is_stuck:
+        if len(hands) == 1 and hands[0].is_stuck and self._may_look(hands[0], plan):
             free = next((line for line in self._lines if line.hand is None), None)
             await self._poll(free or await self._open_line())
         else:
             await self._rest()
-            due = self._until_due(hands)
+            due = self._until_due(hands, plan)
             await self._wait(_LOOK_EVERY if due is None else min(due, _LOOK_EVERY))
 
-    def _until_due(self, hands: Sequence[Hand]) -> float | None:
+    def _may_look(self, hand: Hand, plan: SourcePlan) -> bool:
+        """Return whether other messages are worth a delivery of each. In a hold they are seldom, and copies can be given up instead."""
+        if plan.held:
+            return asyncio.get_running_loop().time() < self._looks_until
+        return not hand.is_copy or self._is_doomed(hand)
+
+    def _until_due(self, hands: Sequence[Hand], plan: SourcePlan) -> float | None:
         """Return in how many seconds a hand must be looked at again. None means that only news make that necessary."""
-        due_at = min((at for at in map(self._due_at, hands) if at is not None), default=None)
+        due_at = min((at for at in (self._due_at(hand, plan) for hand in hands) if at is not None), default=None)
         return None if due_at is None else max(0.0, due_at - asyncio.get_running_loop().time())
 
     # -- in hand -----------------------------------------------------------------------------------------------------------------------
 
     async def _tend(self, line: Line, hand: Hand, plan: SourcePlan) -> bool:
         """Do what a hand needs now. Returns whether it needed something."""
+        now = asyncio.get_running_loop().time()
         if plan.held:
             hand.note_hold()
-        now = asyncio.get_running_loop().time()
-        due_at = self._due_at(hand)
-        is_due = due_at is not None and now >= due_at
+        else:
+            hand.note_free(now)
+        settled_at = self._settled_at(hand)
+        is_due = settled_at is not None and now >= settled_at
         if not hand.unsettled:
             await self._commit(line, hand)
             line.hand = None
         elif hand.ends_at is not None and now >= hand.ends_at - self._terms.margin:
             await self._give_back(hand, plan)
         elif hand.is_copy and (hand.proofs >= _PROOFS or is_due):
+            self._company.end()
+            await self._withdraw()
+        elif hand.is_copy and self._takes_company(hand, plan, now):
             await self._withdraw()
         elif hand.finished and not hand.is_copy and (plan.held or self._flushes or is_due):
             await self._commit(line, hand)
@@ -279,12 +303,39 @@ class ShareSupervisor:
             return False
         return True
 
-    def _due_at(self, hand: Hand) -> float | None:
+    def _takes_company(self, hand: Hand, plan: SourcePlan, now: float) -> bool:
+        """Return whether copies are given up so that the topic is read, because by themselves they can show nothing."""
+        due_at = self._company_at(hand, plan)
+        if due_at is None or now < due_at:
+            return False
+        self._company.take(now)
+        if self._is_doomed(hand):
+            self._looks_until = now + _LOOKS_FOR
+            return False
+        return True
+
+    def _is_doomed(self, hand: Hand) -> bool:
+        """Return whether the broker has nothing of this hand any more, so that it cannot be given up."""
+        return all(delivery in self._doomed for delivery in hand.unsettled.values())
+
+    def _company_at(self, hand: Hand, plan: SourcePlan) -> float | None:
+        """Return when copies that have all failed need other messages. None means that there is no need."""
+        if not (hand.is_copy and hand.is_stuck):
+            return None
+        if plan.held:
+            return self._company.due_at if plan.fetch else None
+        return None if hand.free_since is None or self._is_doomed(hand) else hand.free_since + _FREE_FOR
+
+    def _settled_at(self, hand: Hand) -> float | None:
+        """Return when what is settled of this hand is to be committed, or proves of copies what it proves. None means that nothing is."""
+        if hand.since is None:
+            return None
+        return hand.since + (_PROOF_WITHIN if hand.is_copy else _COMMIT_EVERY)
+
+    def _due_at(self, hand: Hand, plan: SourcePlan) -> float | None:
         """Return when this hand must be looked at again. None means that only news make that necessary."""
-        if hand.ends_at is None:
-            return None if hand.since is None else hand.since + _PROOF_WITHIN
-        back_at = hand.ends_at - self._terms.margin
-        return back_at if hand.since is None else min(back_at, hand.since + _COMMIT_EVERY)
+        back_at = None if hand.ends_at is None else hand.ends_at - self._terms.margin
+        return min((at for at in (back_at, self._settled_at(hand), self._company_at(hand, plan)) if at is not None), default=None)
 
     async def _give_back(self, hand: Hand, plan: SourcePlan) -> None:
         """Give back what is not settled of records whose lock is nearly over."""
@@ -302,22 +353,30 @@ class ShareSupervisor:
             await self._guard.revoked([self.source])
         gone: list[ShareDelivery] = []
         for line, each in self._end():
-            gone += await self._return(line, each)
+            gone += await self._return(line, each, slowly=keeps)
         log.info("%s: %d records go back before the end of their lock", self.source, len(gone))
         self._copies = [delivery for delivery in gone if delivery not in self._doomed][:_COPIES] if keeps else []
+        if self._copies or self._doomed:
+            self._company.begin(asyncio.get_running_loop().time())
         if plan.held or keeps:
             await self._unsubscribe()
         self._store(self._guard.assigned([self.source]))
 
-    async def _return(self, line: Line, hand: Hand) -> list[ShareDelivery]:
+    async def _return(self, line: Line, hand: Hand, *, slowly: bool = False) -> list[ShareDelivery]:
         """Commit what is finished of a hand, and give back the rest, or move it where it is safe. Returns what went back."""
         rest = hand.end()
-        if hand.is_copy:
+        if hand.ends_at is None:
             await self._commit(line, hand)
             return []
         moved = await self._rescue(line, [delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
         gone = [delivery for delivery in rest if delivery not in moved]
-        await self._commit(line, hand, gone)
+        left = list(gone)
+        for size, pause in self._terms.portions(len(gone), hand.ends_at - asyncio.get_running_loop().time()) if slowly else []:
+            if not self._stopping:
+                await self._commit(line, hand, left[:size])
+                del left[:size]
+                await self._wait_out(pause)
+        await self._commit(line, hand, left)
         return gone
 
     def _keeps_copies(self, hand: Hand, plan: SourcePlan) -> bool:
@@ -331,6 +390,7 @@ class ShareSupervisor:
             rest = hand.end()
             self._doomed = [delivery for delivery in rest if delivery in self._doomed]
             await self._commit(line, hand)
+        self._copies = []
         self._store(self._guard.assigned([self.source]))
 
     def _end(self) -> list[tuple[Line, Hand]]:
@@ -489,6 +549,12 @@ class ShareSupervisor:
             if not answer.done():
                 answer.set_result(done)
         self._flushes.clear()
+
+    async def _wait_out(self, seconds: float) -> None:
+        """Wait for so long, or until it is stopped, whatever else happens meanwhile."""
+        end = asyncio.get_running_loop().time() + seconds
+        while not self._stopping and (left := end - asyncio.get_running_loop().time()) > 0:
+            await self._wait(left)
 
     async def _wait(self, seconds: float | None) -> None:
         with suppress(TimeoutError):

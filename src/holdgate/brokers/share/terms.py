@@ -20,6 +20,12 @@ _LIMIT = 5
 # So much of the lock is left when records go back: handlers have half of it to end, and the rest is for the broker's answer.
 _MARGIN = 0.25
 _MARGIN_AT_MOST = 10.0
+# So many records go back one by one: a group seldom has more workers that have nothing to do.
+_ONE_BY_ONE = 16
+# Seconds between two of them: a consumer that waits for records has the first by then, and asks for no other while that is in hand.
+_APART = 0.1
+# So much of the margin is left for the broker's answer to the last of them.
+_ANSWER = 0.25
 
 _LOCK_SETTING = "share.record.lock.duration.ms"
 _LIMIT_SETTING = "share.delivery.count.limit"
@@ -60,6 +66,16 @@ class ShareTerms:
         With an overflow that is before its last delivery. Without one it is when the last delivery is being used up.
         """
         return deliveries >= self.limit - self.has_overflow
+
+    def portions(self, count: int, left: float) -> list[tuple[int, float]]:
+        """Return how `count` records go back in an outage, `left` seconds before their lock ends: how many, and the seconds to wait then.
+
+        Each worker that does not know of the outage yet takes what it can have, fails with it, and so uses up another delivery of it: of
+        everything, if everything is there. So the first go back one by one, each to another of these workers. Then all of them know.
+        """
+        apart = min(_APART, max(0.0, left - self.margin * _ANSWER) / _ONE_BY_ONE)
+        singles = min(count, _ONE_BY_ONE)
+        return [(1, apart)] * singles + [(count - singles, 0.0)] * (count > singles)
 
     def cost(self) -> str:
         """Return what an outage costs consumers of the group that have no guard."""

@@ -1,4 +1,4 @@
-"""`holdgate doctor`: what would hurt in an outage, found while there is none. It asks the broker, and not a worker.
+"""`holdgate doctor`: what would hurt in an outage or at a limit, found while there is none. It asks the broker, and not a worker.
 
 Each finding says what is wrong and the remedy. One with which a run would refuse to start, or with which nothing could be examined, makes
 the exit code 1. Costs say what an outage does to workers that have no guard, with the sum, so that a group, a queue or an app can be
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -57,6 +58,18 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: float 
     return outage
 
 
+def _span(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return validation.seconds("--handler", value)
+    except HoldgateError as error:
+        raise Refusal(str(error)) from None
+
+
+# A number of things, of which there is at least one.
+_COUNT = click.IntRange(min=1)
+
 # For the commands of brokers. An app has nothing but its costs to show, so its commands have a default.
 _OUTAGE = click.option(
     "--outage",
@@ -79,7 +92,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the findings
 
 @click.group()
 def doctor() -> None:
-    """Examine a consumer group, a queue or an app before an outage does. Nothing is consumed or changed."""
+    """Examine a consumer group, a queue, an app or a settings file before an outage does. Nothing is consumed or changed."""
 
 
 @doctor.command(epilog=_CODES)
@@ -251,6 +264,42 @@ def faststream(context: click.Context, app: str, outage: float, as_json: bool) -
     _print(context, costs(load_app(app, "FastStream"), outage), as_json=as_json)
 
 
+@doctor.command(epilog=_CODES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--partitions", type=_COUNT, help="Kafka: how many partitions a run reads, of all its topics and workers.")
+@click.option("--prefetch", type=_COUNT, help="RabbitMQ: that of a worker.")
+@click.option("--workers", type=_COUNT, default=1, show_default=True, help="How many run by this file.")
+@click.option("--handler", type=float, callback=_span, metavar="SECONDS", help="How long a handler usually takes.")
+@click.option("--body", type=_COUNT, metavar="BYTES", help="How large a message usually is.")
+@_JSON
+@click.pass_context
+def limits(  # noqa: PLR0917 - click passes them by name
+    context: click.Context,
+    file: Path,
+    partitions: int | None,
+    prefetch: int | None,
+    workers: int,
+    handler: float | None,
+    body: int | None,
+    as_json: bool,
+) -> None:
+    """Examine the limits of the settings FILE: those that bound nothing, cannot be reached, or do not go with a run. Asks no broker."""
+    import os
+
+    from holdgate.cli.doctor.limit_settings import Surroundings, examine
+    from holdgate.config.reading import read_tables
+    from holdgate.config.toml_file import read_toml
+
+    if partitions is not None and prefetch is not None:
+        raise Refusal("--partitions is of Kafka and --prefetch of RabbitMQ: give one of them")
+    try:
+        tables = read_tables(read_toml(file), os.environ, {}).tables
+    except HoldgateError as error:
+        raise Refusal(str(error)) from None
+    around = Surroundings(partitions=partitions, prefetch=prefetch, workers=workers, handler=handler, body=body)
+    _print(context, examine(tables, around), as_json=as_json, none="nothing was found that does not go together")
+
+
 def _report(context: click.Context, examination: Coroutine[Any, Any, Sequence[Finding]], *, as_json: bool) -> None:
     """Examine, print what was found, and end with its exit code."""
     for client in ("aiokafka", "aiormq", "holdgate.brokers.confluent.librdkafka"):
@@ -262,7 +311,13 @@ def _report(context: click.Context, examination: Coroutine[Any, Any, Sequence[Fi
     _print(context, findings, as_json=as_json)
 
 
-def _print(context: click.Context, findings: Sequence[Finding], *, as_json: bool) -> None:
+def _print(
+    context: click.Context,
+    findings: Sequence[Finding],
+    *,
+    as_json: bool,
+    none: str = "nothing was found that would hurt in an outage",
+) -> None:
     if as_json:
         import json
 
@@ -277,6 +332,6 @@ def _print(context: click.Context, findings: Sequence[Finding], *, as_json: bool
         for each in findings:
             click.echo(f"{each.about}, {'an outage' if each.cost else 'refused' if each.refused else 'warning'}: {each.text}")
         if not findings:
-            click.echo("nothing was found that would hurt in an outage")
+            click.echo(none)
     if any(each.refused for each in findings):
         context.exit(FAILED)

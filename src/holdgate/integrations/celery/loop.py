@@ -108,7 +108,8 @@ class SharedLoop:
         # It knows its owner: a signal handler may find that it has interrupted a step of the loop.
         self._lock = threading.RLock()
         self._name = name
-        self._pid = os.getpid()
+        # False in a child that was forked from this process. A flag that the fork sets: to ask for the pid is a system call for each task.
+        self.belongs_here = True
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: _WokenLoop | None = None
@@ -121,11 +122,6 @@ class SharedLoop:
         self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
         self._thread.start()
         self._ready.wait()
-
-    @property
-    def belongs_here(self) -> bool:
-        """Whether this is the process that the loop was made in, and no child that was forked from it."""
-        return os.getpid() == self._pid
 
     @property
     def is_entered(self) -> bool:
@@ -185,6 +181,7 @@ class SharedLoop:
 
     def after_fork_in_child(self) -> None:
         """Let go of what the parent's loop has open."""
+        self.belongs_here = False
         self._unlock()
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in self._selector.descriptors():

@@ -47,6 +47,7 @@ from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from holdgate.flow.state import Assignment
     from holdgate.integrations.celery.given_back import TaskGivenBack
     from holdgate.integrations.celery.loop import SharedLoop
     from holdgate.runtime.guard import Guard
@@ -196,6 +197,7 @@ class TaskStation:
         self._waiting: dict[TaskDelivery, None] = {}  # offered, and not with the pool
         self._away: dict[Source, tuple[str, ...]] = {}  # queues that are cancelled, and what their tasks wait for
         self._granted: deque[GuestLane] = deque()
+        self._assignment: Assignment | None = None  # that of the last task
         self._starting = False
         self._ending: TaskDelivery | None = None  # which is being settled, and by Celery
         self._ended = asyncio.Event()
@@ -220,18 +222,22 @@ class TaskStation:
         self._main_thread = threading.get_ident()
         delivery = request.delivery = TaskDelivery(source, request, self._now())
         with self._loop:
+            if self._away and source in self._away:  # its ETA has come, or an operator has added the queue
+                if not run.is_over:
+                    if not self._of(source):  # otherwise that is on its way
+                        self._main.soon(partial(self._return_waiting, source))
+                    self._waiting[delivery] = None
+                return
+            last = self._assignment
+            if last is not None and last.source is source:
+                delivery.assignment = last  # the same again, as nearly always: it need not be looked up
             if run.is_over:
                 return
-            if source in self._away:  # its ETA has come, or an operator has added the queue
-                if not self._of(source):  # otherwise that is on its way
-                    self._main.soon(partial(self._return_waiting, source))
-                self._waiting[delivery] = None
-                return
             self._waiting[delivery] = None
-            if not run.takes(source):
-                run.assigned((source,))
-            run.offer(delivery)
-        self.start_granted()
+            run.offer(delivery, _size(request.body))
+            self._assignment = delivery.assignment
+            begun = self._begin_next()
+        self._start(begun)
 
     def take_up(self, sources: Collection[Source]) -> None:
         """Begin with these queues, before their first task comes."""
@@ -242,17 +248,31 @@ class TaskStation:
 
     def start_granted(self) -> None:
         """Hand to the pool whatever may start. In the main thread."""
-        if self._starting:  # a pool without processes runs the task in here, and its end may let others start
+        if self._granted:
+            with self._loop:
+                begun = self._begin_next()
+            self._start(begun)
+
+    def _begin_next(self) -> tuple[Any, Exception | None] | None:
+        """Begin the first of what may start: see `_begin`. None means that there is none, or that a caller further up sees to it."""
+        return self._begin(self._granted.popleft()) if self._granted and not self._starting else None
+
+    def _start(self, begun: tuple[Any, Exception | None] | None) -> None:
+        """Hand to the pool what has begun, and then whatever else may start. Without the lock: a pool may run the task in here."""
+        if begun is None:
             return
-        self._starting = True
+        self._starting = True  # a pool without processes runs the task in here, and its end may let others start
         try:
-            while self._granted:
-                with self._loop:
-                    request, error = self._begin(self._granted.popleft())
+            while True:
+                request, error = begun
                 if error is not None:
                     self._main.give_up(request, error)
                 elif request is not None:
                     self._main.start_in_pool(request)
+                if not self._granted:
+                    break
+                with self._loop:
+                    begun = self._begin(self._granted.popleft())
         finally:
             self._starting = False
 
@@ -279,12 +299,14 @@ class TaskStation:
 
     def succeeded(self, delivery: TaskDelivery) -> None:
         """End an attempt that went well."""
+        in_main = threading.get_ident() == self._main_thread
         with self._loop:
             lane, delivery.lane = delivery.lane, None
             if lane is not None:
                 lane.leave(None)
                 self._hand_out()
-        self._go_on()
+            begun = self._begin_next() if in_main else None
+        self._start(begun)
 
     def given_back(self, delivery: TaskDelivery, what: TaskGivenBack) -> Verdict | None:
         """End an attempt that a need has failed. Returns what is to become of the task; None or STALE means that it comes again."""
@@ -396,8 +418,7 @@ class TaskStation:
 
     def weigh(self, deliveries: Sequence[Delivery[Any]]) -> int:
         """Return the bytes of the task that has come."""
-        body = deliveries[0].message.body
-        return OVERHEAD + (len(body) if isinstance(body, bytes | str) else 0)
+        return OVERHEAD + _size(deliveries[0].message.body)
 
     async def flush(self) -> bool:
         self._ended.set()
@@ -473,6 +494,10 @@ class TaskStation:
         if engine.is_held(source) or engine.is_held(source.name):
             return False
         return all(self._guard.circuit(name).state is not State.OPEN for name in names)
+
+
+def _size(body: object) -> int:
+    return len(body) if isinstance(body, bytes | str) else 0
 
 
 def _own_end(delivery: AnyDelivery, cause: Cause) -> Attribution:

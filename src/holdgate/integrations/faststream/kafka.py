@@ -1,25 +1,26 @@
 """FastStream's Kafka subscribers under a guard: a hold is a pause and a seek, and a return is a resume.
 
-Theory of operation. FastStream fetches a record and wants it handled. If the engine does not let the record start, its partition is paused
-and the consumer sought back to it. FastStream goes on with the other partitions, and goes on polling. The engine keeps the delivery, with
-all that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the record once more, and this time it
-starts, with the permits that wait for it. So a partition has at most one record in the engine's hands: its `Head`.
+Theory of operation. FastStream fetches a record and wants it handled. The usual one starts in the same step, and is done when its handler
+has returned: nothing is kept of it but its place (`Place`). If the engine does not let the record start, or it fails, it becomes the `Head`
+of its partition, which is paused, and the consumer is sought back to it. FastStream goes on with the other partitions, and goes on polling.
+The engine keeps the delivery, with all that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the
+record once more, and this time it starts, with the permits that wait for it. A partition has at most one record in the engine's hands.
 
-    a record comes      and there is no head: it becomes the head, and is offered
-    it starts           the handler runs in FastStream's task; DONE ends the head, and the next record may come
-    it does not         pause, seek; the head waits in the engine
-    granted             resume; the record comes again, finds its head, and starts
+    a record comes      it is offered, and the handler runs in FastStream's task; the next record may come when it is DONE
+    it may not start    pause, seek; it is the head, and waits in the engine
+    granted             resume; the record comes again, is the head's, and starts
     failed: AGAIN       pause, seek; as above
     failed: REJECT      pause, seek; when its letter is confirmed, seek behind it and resume
 
 A rebalance needs no memory. A new assignment fetches from the committed offset, unpaused. If the record is the head's, the head knows
-whether it may start; if it is another one, the head is forgotten and the record is offered. So a hold ends with no rebalance, and costs
-each partition one fetch. With `listener=` the guard also lets running handlers end, and commits, before partitions go.
+whether it may start; if it is another one, the head is forgotten and the record is offered. So a rebalance ends no hold, and costs each
+partition one fetch. With `listener=` the guard also lets running handlers end, and commits, before partitions go.
 
 Which races matter. 1. A partition goes to another member while its head is granted: the record never comes, and nobody would give the
 permits back. `_look_after` does, every second, for heads whose partition is gone or whose record does not come. 2. The engine may grant a
 head while its failed attempt still settles, before the pause: then there is a seek and no pause. 3. A seek in a partition that is gone
-raises; the new owner reads from the commit, and the head is forgotten.
+raises; the new owner reads from the commit, and the head is forgotten. 4. With several consumers, one may get a partition while the handler
+of another one still runs: what runs there is of no use any more, and is interrupted.
 
 A batch is one delivery with one verdict. It may span partitions, so it is its subscriber's: all partitions of the consumer are paused.
 FastStream decides how large a batch is, so a batch that fails cannot be tried in halves. It is never dead-lettered, as there is no telling
@@ -31,7 +32,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -63,24 +64,48 @@ _REBALANCE_TIMEOUT = 10.0
 _FLUSH_WITHIN = 5.0
 
 
+_deliver = Delivery.__init__  # KafkaDelivery has none of its own, and a list of the fields here would miss the next one
+
+
 class FetchedRecord(KafkaDelivery):
-    """A record that FastStream has fetched."""
+    """A record that FastStream has fetched, by this consumer.
 
-    __slots__ = ("head",)
+    `lane` is where it may start, or runs; None means that it waits. `head` is how it is held; None means that it never was.
+    """
 
-    head: Head
+    __slots__ = ("consumer", "head", "lane", "place")
 
-    def __init__(self, source: Source, record: Record) -> None:
-        # Delivery's own: KafkaDelivery has none, and a list of the fields here would miss the next one.
-        super(KafkaDelivery, self).__init__(source, record)
+    def __init__(self, place: Place, record: Record, consumer: Consumer) -> None:
+        _deliver(self, place.source, record)
+        self.place = place
+        self.consumer = consumer
+        self.assignment = place.assignment
+        self.lane: GuestLane | None = None
+        self.head: Head | None = None
+
+    @property
+    def starts(self) -> dict[TopicPartition, int]:
+        """Of each partition the offset to go back to."""
+        return {self.place.tp: self.record.offset}
+
+    @property
+    def ends(self) -> dict[TopicPartition, int]:
+        """Of each partition the offset behind it."""
+        return {self.place.tp: self.record.offset + 1}
 
 
 class FetchedBatch(Delivery[Sequence[Record]]):
     """A batch that FastStream has fetched, as one delivery of its subscriber. It has no single body, key, header or time."""
 
-    __slots__ = ("head",)
+    __slots__ = ("consumer", "head", "lane", "place")
 
-    head: Head
+    def __init__(self, place: Place, records: Sequence[Record], consumer: Consumer) -> None:
+        super().__init__(place.source, records)
+        self.place = place
+        self.consumer = consumer
+        self.assignment = place.assignment
+        self.lane: GuestLane | None = None
+        self.head: Head | None = None
 
     @property
     def position(self) -> int:
@@ -103,35 +128,73 @@ class FetchedBatch(Delivery[Sequence[Record]]):
     def timestamp(self) -> float | None:
         return None
 
+    @property
+    def starts(self) -> dict[TopicPartition, int]:
+        """Of each partition its earliest offset."""
+        starts: dict[TopicPartition, int] = {}
+        for record in self.message:
+            tp = TopicPartition(record.topic, record.partition)
+            starts[tp] = min(record.offset, starts.get(tp, record.offset))
+        return starts
+
+    @property
+    def ends(self) -> dict[TopicPartition, int]:
+        """Of each partition the offset behind its last record."""
+        ends: dict[TopicPartition, int] = {}
+        for record in self.message:
+            tp = TopicPartition(record.topic, record.partition)
+            ends[tp] = max(record.offset + 1, ends.get(tp, 0))
+        return ends
+
 
 Fetched: TypeAlias = FetchedRecord | FetchedBatch
 # Topic and number of a partition; None for a subscriber that takes batches. A Partition hashes more slowly, and this is done per record.
 Key: TypeAlias = tuple[str, int] | None
 
 
+class Place:
+    """A source of which records have come, and what of it is in hand: a record that runs, a head, or nothing."""
+
+    __slots__ = ("assignment", "head", "running", "source", "tp")
+
+    def __init__(self, source: Source, tp: TopicPartition) -> None:
+        self.source = source
+        self.tp = tp
+        self.assignment: Any = None  # that of its last record, which saves looking it up for the next
+        self.running: Fetched | None = None
+        self.head: Head | None = None  # held, or resumed to start
+
+    @property
+    def in_hand(self) -> Fetched | None:
+        """What the engine has of it."""
+        return self.running if self.head is None else self.head.delivery
+
+
 class Head:
-    """What the engine has in hand of one source."""
+    """A record that may not start yet: its partition is paused at it, or was resumed to have it fetched once more."""
 
-    __slots__ = ("consumer", "delivery", "key", "lane", "paused", "places", "resumed_at")
+    __slots__ = ("delivery", "paused", "resumed_at")
 
-    def __init__(self, key: Key, delivery: Fetched, consumer: Consumer, places: dict[TopicPartition, int]) -> None:
-        self.key = key
+    def __init__(self, delivery: Fetched) -> None:
         self.delivery = delivery
-        delivery.head = self
-        self.consumer = consumer
-        self.places = places  # of each partition the offset to go back to
-        self.lane: GuestLane | None = None  # where it may start, or runs
+        delivery.head = delivery.place.head = self
         self.paused: tuple[TopicPartition, ...] = ()
         self.resumed_at: float | None = None  # when it was resumed to start; None before that, and once it has come
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not been forgotten."""
+        return self.delivery.place.head is self
+
     def hold(self) -> bool:
         """Fetch it again later: pause unless it may start already, and go back to it. False means that a partition of it is gone."""
-        consumer = self.consumer
+        delivery, consumer = self.delivery, self.delivery.consumer
+        starts = delivery.starts
         try:
-            if self.lane is None:
-                self.paused = tuple(self.places) if isinstance(self.delivery, FetchedRecord) else tuple(consumer.assignment())
+            if delivery.lane is None:
+                self.paused = tuple(starts) if isinstance(delivery, FetchedRecord) else tuple(consumer.assignment())
                 consumer.pause(*self.paused)
-            for tp, offset in self.places.items():
+            for tp, offset in starts.items():
                 consumer.seek(tp, offset)
         except IllegalStateError:
             return False
@@ -140,19 +203,8 @@ class Head:
     def resume(self) -> None:
         """Let its partitions be fetched again, those that are still ours."""
         paused, self.paused = self.paused, ()
-        ours = self.consumer.assignment()
-        self.consumer.resume(*(tp for tp in paused if tp in ours))
-
-    @property
-    def runs(self) -> bool:
-        """Whether its handler runs, so that its consumer fetches nothing."""
-        return self.lane is not None and self.resumed_at is None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether one of its partitions is no longer its consumer's."""
-        ours = self.consumer.assignment()
-        return any(tp not in ours for tp in self.places)
+        ours = self.delivery.consumer.assignment()
+        self.delivery.consumer.resume(*(tp for tp in paused if tp in ours))
 
 
 # The engine has nothing more to do with a record, and the broker need not be asked for it again.
@@ -170,12 +222,12 @@ class KafkaStation:
     def __init__(self, subscriber: Any, names: Collection[str] | None, *, in_batches: bool) -> None:
         self.names = names
         self.name = "+".join(subscriber.topic_names)
-        self.group: str = subscriber.group_id or ""
+        self.group: str = subscriber.group_id
         self.can_dead_letter = not in_batches
         self._subscriber = subscriber
         self._in_batches = in_batches
-        self._heads: dict[Key, Head] = {}
-        self._sources: dict[Key, tuple[Source, TopicPartition]] = {}  # those that were met
+        self._has_several = hasattr(subscriber, "consumer_subgroup")  # consumers: then each record has its own
+        self._places: dict[Key, Place] = {}  # those that were met
         self._orphans: list[Head] = []  # forgotten while they were paused
         self._run: GuestRun | None = None
         self._offsets = Offsets(self.name)
@@ -184,6 +236,10 @@ class KafkaStation:
 
     # -- what FastStream brings -------------------------------------------------------------------------------------------------------
 
+    def met(self, raw: Any) -> bool:
+        """Return whether a record came from a broker."""
+        return isinstance(getattr(raw, "consumer", None) if self._has_several else self._subscriber.consumer, AIOKafkaConsumer)
+
     async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
         """Run the handler if the record may start. Raises Held if not."""
         lane = visit.lane = self._admit(message.raw_message)
@@ -191,8 +247,12 @@ class KafkaStation:
         return await call_next(message)
 
     async def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
-        if visit.lane is not None:
-            self._end(visit.lane, meant_by(visit.lane.delivery, message.committed, error))
+        lane = visit.lane
+        if lane is None:
+            return
+        if error is not None or message.committed is not None:
+            error = meant_by(lane.delivery, message.committed, error)
+        self._end(lane, error)
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
         lane = self._admit(raw)
@@ -201,108 +261,140 @@ class KafkaStation:
         self._end(lane, error)
 
     def _end(self, lane: GuestLane, error: BaseException | None) -> None:
-        head = self._head_of(lane.delivery)
-        if head is not None and head.lane is lane:
-            head.lane = None
-        verdict = lane.leave(error)
-        if head is None or verdict in _SETTLED:
+        delivery = lane.delivery
+        if not isinstance(delivery, FetchedRecord | FetchedBatch):
+            lane.leave(error)
             return
-        if self._heads.get(head.key) is head and not head.hold():
+        place, head = delivery.place, delivery.head
+        if place.running is delivery:
+            place.running = None
+        if delivery.lane is lane:
+            delivery.lane = None
+        if head is None:
+            if error is None and lane.is_plain:
+                lane.succeed()
+                return
+            if not delivery.assignment.alive:  # nothing of it comes again here
+                lane.leave(error)
+                return
+            head = Head(delivery)  # before the end: the engine may grant it in there
+        verdict = lane.leave(error)
+        if not head.is_alive:
+            return
+        if verdict in _SETTLED:
+            self._drop(head)
+        elif not head.hold():
             self._forget(head)
 
     def _admit(self, raw: Any) -> GuestLane:
         """Return the lane in which this record starts. Raises Held when it may not: it is paused then, and will be fetched again."""
         first: Record = raw[0] if self._in_batches else raw
-        consumer: Consumer = getattr(first, "consumer", None) or self._subscriber.consumer
+        consumer: Consumer = first.consumer if self._has_several else self._subscriber.consumer
         key = None if self._in_batches else (first.topic, first.partition)
-        head = self._heads.get(key)
-        if head is not None and (head.consumer is not consumer or not (self._in_batches or head.delivery.position == first.offset)):
-            self._forget(head)  # a rebalance: it begins elsewhere now
-            head = None
+        place = self._places.get(key)
+        if place is None:
+            place = self._met(key, first, consumer)
+        head = place.head
         if head is None:
-            head = self._offer(key, raw, first, consumer)
+            delivery = self._offer(place, raw, first, consumer)
+        elif head.delivery.consumer is not consumer or not (self._in_batches or head.delivery.position == first.offset):
+            self._forget(head)  # a rebalance: it begins elsewhere now
+            delivery = self._offer(place, raw, first, consumer)
         else:
-            head.delivery.message = raw  # the same record, fetched once more
-            if self._in_batches:
-                head.places = _places(raw)
-        lane = head.lane
-        if lane is None or lane.delivery is not head.delivery:
-            head.lane = None
-            if not head.hold():
-                self._forget(head)
-            raise Held
-        head.resumed_at = None
+            delivery = head.delivery
+            delivery.message = raw  # the same record, fetched once more
+        lane = delivery.lane
+        if lane is None or lane.delivery is not delivery:
+            self._hold(delivery)
+        if delivery.head is not None:
+            delivery.head.resumed_at = None
+        place.running = delivery
         return lane
 
-    def _offer(self, key: Key, raw: Any, first: Record, consumer: Consumer) -> Head:
-        run = self._started()
-        source, tp = self._sources.get(key) or self._met(key, first)
-        if self._in_batches:
-            head = Head(key, FetchedBatch(source, raw), consumer, _places(raw))
-        else:
-            head = Head(key, FetchedRecord(source, raw), consumer, {tp: first.offset})
-        self._heads[key] = head
-        if not run.is_over:
-            if not run.takes(source):
-                run.assigned((source,))
-            run.offer(head.delivery)
-        return head
+    def _hold(self, delivery: Fetched) -> NoReturn:
+        delivery.lane = None
+        head = delivery.head or Head(delivery)
+        if not head.hold():
+            self._forget(head)
+        raise Held
 
-    def _met(self, key: Key, first: Record) -> tuple[Source, TopicPartition]:
-        source: Source = Queue(self.name) if key is None else Partition(*key)
-        found = self._sources[key] = (source, TopicPartition(first.topic, first.partition))
-        return found
-
-    def _head_of(self, delivery: AnyDelivery | None) -> Head | None:
-        """Return the head of a delivery. None means that it has been forgotten."""
-        if not isinstance(delivery, FetchedRecord | FetchedBatch):
-            return None
-        head = delivery.head
-        return head if self._heads.get(head.key) is head else None
-
-    def _started(self) -> GuestRun:
-        if self._run is None:
+    def _offer(self, place: Place, raw: Any, first: Record, consumer: Consumer) -> Fetched:
+        """Hand a record to the engine that it does not have yet. It has a lane if it starts now."""
+        run = self._run
+        if run is None:
             raise CommandError(f"{self.name}: the guard has not been started; `await guarded.start()` comes before the broker starts")
-        return self._run
+        if place.running is not None:  # another consumer of ours had the partition, and its handler has not ended
+            place.running = None
+            run.worker.lost((place.source,))
+        delivery = FetchedBatch(place, raw, consumer) if self._in_batches else FetchedRecord(place, raw, consumer)
+        if self._in_batches:
+            run.offer(delivery)
+        else:
+            run.offer(delivery, len(first.value or b""))
+        place.assignment = delivery.assignment
+        return delivery
+
+    def _met(self, key: Key, first: Record, consumer: Consumer) -> Place:
+        source: Source = Queue(self.name) if key is None else Partition(*key)
+        tp = TopicPartition(first.topic, first.partition)
+        # Where the group begins is committed, too. Under `auto_offset_reset="latest"`, FastStream's default, a group that has committed
+        # nothing begins at the end again: a restart in its first hold would pass over what is held.
+        self._offsets.finished(consumer, tp, first.offset)
+        found = self._places[key] = Place(source, tp)
+        return found
 
     # -- what the engine decides ------------------------------------------------------------------------------------------------------
 
     def granted(self, lane: GuestLane) -> None:
         """Let FastStream fetch what may start now. If it is the record that FastStream has in hand, there is nothing to do."""
-        head = self._head_of(lane.delivery)
-        if head is None:  # never: the engine forgets what is forgotten here
-            if self._run is not None and lane.delivery is not None:
-                self._run.worker.lost((lane.delivery.source,))
+        delivery = lane.delivery
+        if not isinstance(delivery, FetchedRecord | FetchedBatch):
             return
-        head.lane = lane
+        delivery.lane = lane
+        head = delivery.head
+        if head is None:
+            return
+        if not head.is_alive:  # never: the engine forgets what is forgotten here
+            if self._run is not None:
+                self._run.worker.lost((delivery.source,))
+            return
         head.resumed_at = self._now()
         if head.paused:
             head.resume()
 
     def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:  # noqa: ARG002 - Kafka has one way to settle
-        head = self._head_of(delivery)
-        if head is None:
-            return
-        del self._heads[head.key]
-        if isinstance(head.delivery, FetchedBatch):
-            ends = _ends(head.delivery.message)
+        if isinstance(delivery, FetchedRecord):
+            self._offsets.finished(delivery.consumer, delivery.place.tp, delivery.record.offset + 1)
+        elif isinstance(delivery, FetchedBatch):
+            for tp, end in delivery.ends.items():
+                self._offsets.finished(delivery.consumer, tp, end)
         else:
-            ends = {tp: offset + 1 for tp, offset in head.places.items()}
-        for tp, end in ends.items():
-            self._offsets.finished(head.consumer, tp, end)
-        if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator
-            try:
-                for tp, end in ends.items():
-                    head.consumer.seek(tp, end)
-            except IllegalStateError:
-                return  # others have it
-            head.resume()
+            return
+        head = delivery.head
+        if head is not None and head.is_alive:
+            delivery.place.head = None
+            if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator
+                self._pass_over(head)
 
-    def _forget(self, head: Head) -> None:
-        if self._heads.get(head.key) is head:
-            del self._heads[head.key]
+    def _pass_over(self, head: Head) -> None:
+        """Go on behind a record that is paused."""
+        try:
+            for tp, end in head.delivery.ends.items():
+                head.delivery.consumer.seek(tp, end)
+        except IllegalStateError:
+            return  # others have it
+        head.resume()
+
+    def _drop(self, head: Head) -> None:
+        """Have nothing more to do with a head."""
+        place = head.delivery.place
+        if place.head is head:
+            place.head = None
         if head.paused:
             self._orphans.append(head)
+
+    def _forget(self, head: Head) -> None:
+        self._drop(head)
         if self._run is not None:
             self._run.worker.lost((head.delivery.source,))
 
@@ -343,12 +435,13 @@ class KafkaStation:
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return how much waits in the partitions of which records have come."""
         found: dict[Source, Backlog] = {}
-        for head in tuple(self._heads.values()):
+        for delivery in self._in_hand():
+            starts = delivery.starts
             try:
-                ends = await head.consumer.end_offsets(list(head.places))
+                ends = await delivery.consumer.end_offsets(list(starts))
             except (KafkaError, IllegalStateError):
                 continue
-            found[head.delivery.source] = Backlog(sum(max(0, end - head.places[tp]) for tp, end in ends.items() if tp in head.places))
+            found[delivery.source] = Backlog(sum(max(0, end - starts[tp]) for tp, end in ends.items() if tp in starts))
         return found
 
     async def close(self) -> None:
@@ -363,18 +456,24 @@ class KafkaStation:
         What was forgotten while it was paused, and is still ours and paused, has nobody else to resume it.
         """
         orphans, self._orphans = self._orphans, []
-        held = {tp for head in self._heads.values() for tp in head.paused}
+        heads = [place.head for place in self._places.values() if place.head is not None]
+        held = {tp for head in heads for tp in head.paused}
         for orphan in orphans:
             orphan.paused = tuple(tp for tp in orphan.paused if tp not in held)
             orphan.resume()
         now = self._now()
-        at_work = {id(head.consumer) for head in self._heads.values() if head.runs}
-        for head in tuple(self._heads.values()):
-            if head.resumed_at is not None and id(head.consumer) in at_work:
+        at_work = {id(place.running.consumer) for place in self._places.values() if place.running is not None}
+        for head in heads:
+            if head.resumed_at is not None and id(head.delivery.consumer) in at_work:
                 head.resumed_at = now
             late = head.resumed_at is not None and now - head.resumed_at > _COMES_WITHIN
-            if late or head.is_gone:
+            if late or _is_gone(head.delivery):
                 self._forget(head)
+        for place in self._places.values():
+            if place.head is None and place.running is not None and _is_gone(place.running):
+                place.running = None
+                if self._run is not None:
+                    self._run.worker.lost((place.source,))
 
     # -- what a listener reports ------------------------------------------------------------------------------------------------------
 
@@ -382,14 +481,17 @@ class KafkaStation:
         """Let what runs for these partitions end, and commit what is finished."""
         if self._run is None:
             return
-        await self._run.worker.revoked([head.delivery.source for head in self._heads_of(tps)])
-        for head in self._heads_of(tps):
-            self._forget(head)
+        await self._run.worker.revoked([delivery.source for delivery in self._in_hand(tps)])
+        for delivery in self._in_hand(tps):
+            if delivery.head is not None and delivery.head.is_alive:
+                self._forget(delivery.head)
         await self._offsets.flush(_FLUSH_WITHIN)
         self._offsets.forget(tps)
 
-    def _heads_of(self, tps: Collection[TopicPartition]) -> list[Head]:
-        return [head for head in self._heads.values() if any(tp in tps for tp in head.places)]
+    def _in_hand(self, tps: Collection[TopicPartition] | None = None) -> list[Fetched]:
+        """Return what the engine has in hand of these partitions, running or held. None means of all."""
+        found = (place.in_hand for place in self._places.values())
+        return [one for one in found if one is not None and (tps is None or any(tp in tps for tp in one.starts))]
 
     def reads(self, topic: str) -> bool:
         """Return whether records of this topic have come here, or may come."""
@@ -415,22 +517,10 @@ class GuardListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         """Nothing: a partition that must be held is paused again by its first record."""
 
 
-def _ends(records: Iterable[Record]) -> dict[TopicPartition, int]:
-    """Return the offset behind the last record of each partition."""
-    ends: dict[TopicPartition, int] = {}
-    for record in records:
-        tp = TopicPartition(record.topic, record.partition)
-        ends[tp] = max(record.offset + 1, ends.get(tp, 0))
-    return ends
-
-
-def _places(records: Iterable[Record]) -> dict[TopicPartition, int]:
-    """Return the earliest offset of each partition."""
-    places: dict[TopicPartition, int] = {}
-    for record in records:
-        tp = TopicPartition(record.topic, record.partition)
-        places[tp] = min(record.offset, places.get(tp, record.offset))
-    return places
+def _is_gone(delivery: Fetched) -> bool:
+    """Return whether one of its partitions is no longer its consumer's."""
+    ours = delivery.consumer.assignment()
+    return any(tp not in ours for tp in delivery.starts)
 
 
 class _Kafka:
@@ -448,6 +538,11 @@ class _Kafka:
         return isinstance(getattr(raw, "consumer", None) or subscriber.consumer, AIOKafkaConsumer)
 
     def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+        if not subscriber.group_id:
+            raise SettingsError(
+                f"the subscriber of {'+'.join(subscriber.topic_names)} has no group_id, so it commits nothing, and its next start would"
+                ' pass over what is held: give it group_id="..."'
+            )
         in_batches = hasattr(subscriber, "batch_timeout_ms")
         if in_batches and (names is None or len(names) > 1):
             raise SettingsError(

@@ -71,7 +71,7 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
     __slots__ = ("_held", "_message", "_station", "_stations", "delivery", "lane")
 
     def __init__(self, msg: Any, /, *, context: ContextRepo, stations: StationOf) -> None:
-        super().__init__(msg, context=context)
+        self.msg, self.context = msg, context  # all that the parent's constructor does
         self._stations = stations
         self._held = False
         self._station: Station | None = None

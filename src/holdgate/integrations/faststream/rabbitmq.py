@@ -17,6 +17,10 @@ waits for that. What runs stays, and may end.
 The attempt ends when the handler returns; the ack waits until the result is published. A result that cannot be published sends its message
 back, after a second: to begin it here once more would be too late.
 
+Acks are joined, a quarter of the prefetch or twenty milliseconds of work in one frame, as by a RabbitMQIntake (`Acks`). One ack that covers
+all below it must cover nothing that is not ours, or not done. `Unsettled` sees to that: it knows each message that has come on the channel,
+and where the tags have a gap, others read on the same channel, or a message came that nobody has seen. From then on each is acked alone.
+
 Which races matter. 1. The channel is lost while messages wait: they come again, on another channel, and the waiting ones must not start,
 because no ack of theirs could arrive. The first message on another channel, or the look of every second, ends them. 2. A task that waits is
 cancelled: its delivery is the engine's and nobody would take its grant. `granted` sees that, and puts the delivery off.
@@ -35,6 +39,7 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, MessageProc
 from faststream.message import StreamMessage
 from faststream.rabbit import RabbitBroker
 
+from holdgate.brokers.rabbitmq.channel import Acks
 from holdgate.errors import CommandError, NeedsError, Reject, SettingsError
 from holdgate.flow.inbox import OVERHEAD, Order
 from holdgate.flow.message import AnyDelivery, Backlog, Delivery, Queue, Settlement, Source
@@ -57,16 +62,20 @@ _PUBLISH_AGAIN = 1.0
 _FLUSH_WITHIN = 5.0
 # For a delivery whose task is gone: its message comes again long before (seconds).
 _PUT_OFF = 86400.0
+# A run of acks is a quarter of the prefetch, as in brokers/rabbitmq/channel.py: the broker fills it again while handlers work on the rest.
+_RUNS_PER_PREFETCH = 4
 
 
 class QueuedMessage(Delivery[IncomingMessage]):
     """A message that FastStream was given."""
 
-    __slots__ = ("arrived_at", "consumed", "settlement")
+    __slots__ = ("arrived_at", "channel", "consumed", "lane", "settlement")
 
-    def __init__(self, source: Source, message: IncomingMessage, arrived_at: float) -> None:
+    def __init__(self, source: Source, message: IncomingMessage, channel: ChannelInUse | None, arrived_at: float) -> None:
         super().__init__(source, message, message.redelivered)
         self.arrived_at = arrived_at
+        self.channel = channel  # by which it came; None means that it was closed already
+        self.lane: GuestLane | None = None  # where it starts now
         self.consumed = False  # its handler has returned, and its ack waits for the result to be published
         self.settlement: Settlement | None = None
 
@@ -91,6 +100,41 @@ class QueuedMessage(Delivery[IncomingMessage]):
         return None if self.message.timestamp is None else self.message.timestamp.timestamp()
 
 
+class ChannelInUse:
+    """A channel by which messages come, and their acks. `raw` is the client's own channel."""
+
+    __slots__ = ("_others", "_seen", "_unsettled", "acks", "raw")
+
+    def __init__(self, raw: Any, prefetch: int) -> None:
+        self.raw = raw
+        # By tag and in order of arrival. A tag of 0, which no message has, stands for those of others: nothing below it may be covered.
+        self._unsettled: dict[int, None] = {}
+        self.acks = Acks(raw, self._unsettled)
+        self.acks.run = max(1, prefetch // _RUNS_PER_PREFETCH)
+        self._seen = 0  # the last tag; RabbitMQ counts deliveries of a channel from 1
+        self._others = False
+
+    def came(self, tag: int) -> None:
+        """Note that a message has come."""
+        if tag != self._seen + 1 and not self._others:
+            self._others = True
+            ours = list(self._unsettled)
+            self._unsettled.clear()
+            self._unsettled.update(dict.fromkeys((0, *ours)))
+        self._seen = max(self._seen, tag)
+        self._unsettled[tag] = None
+
+    def settle(self, tag: int, settlement: Settlement) -> None:
+        """Have a message acked or rejected, with others, very soon."""
+        if tag in self._unsettled:
+            del self._unsettled[tag]
+            self.acks.record(tag, settlement)
+
+    def forget(self, tag: int) -> None:
+        """Note that a message has been settled by others, or is back in its queue."""
+        self._unsettled.pop(tag, None)
+
+
 class RabbitMQStation:
     """One subscriber under the guard: FastStream brings its messages, and the engine decides about them. It is the run's intake, too."""
 
@@ -108,21 +152,37 @@ class RabbitMQStation:
         self._hold_for = consumer_timeout * _GIVE_BACK
         self._run: GuestRun | None = None
         self._waiting: dict[QueuedMessage, asyncio.Future[GuestLane | None]] = {}  # None means: it is not to start
-        self._channel: object = None  # the one on which messages come now
+        self._channel: ChannelInUse | None = None  # the one on which messages come now
         self._returning: asyncio.Task[None] | None = None  # what waits is going back
         self._sending: set[asyncio.Task[None]] = set()
+        self._arriving: QueuedMessage | None = None  # it is being offered
+        self._assignment: Any = None  # that of the last message, which saves looking it up for the next
         self._over = False
         self._ended = asyncio.Event()
         self._now = asyncio.get_running_loop().time
 
     # -- what FastStream brings -------------------------------------------------------------------------------------------------------
 
+    def met(self, raw: Any) -> bool:
+        """Note a message before anything of it runs, so that all are seen in the order of their tags."""
+        if type(raw) is not IncomingMessage:
+            return False
+        channel, current = self._channel, _channel_of(raw)
+        if current is None:  # it was closed meanwhile: the message comes again
+            return True
+        if channel is None or channel.raw is not current:
+            self._lost()
+            channel = self._channel = ChannelInUse(current, self.inbox)
+        channel.came(raw.delivery_tag or 0)
+        return True
+
     async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
         """Run the handler as often as the engine lets the message start. Raises Held when the message is settled, or not to start here."""
         delivery = visit.delivery = await self._arrived(message.raw_message)
-        self._offer(delivery)
+        lane = self._offer(delivery)
         while True:
-            lane = await self._granted(delivery)
+            if lane is None:
+                lane = await self._granted(delivery)
             error: BaseException | None = None
             result: Any = None
             try:
@@ -131,6 +191,11 @@ class RabbitMQStation:
                 delivery.consumed = True
             except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the message's is raised again
                 error = raised
+            if error is None and message.committed is None and lane.is_plain:
+                if lane.succeed() is not Verdict.DONE:  # its channel is gone: the message comes again
+                    delivery.consumed = False
+                    raise Held
+                return result
             verdict = self._end(lane, delivery, None if message.committed is not None else meant_by(delivery, None, error))
             if error is None and verdict is Verdict.DONE:
                 return result
@@ -139,6 +204,7 @@ class RabbitMQStation:
                 raise error
             if verdict in _OVER:
                 raise Held
+            lane = None
 
     async def ended(
         self,
@@ -151,24 +217,26 @@ class RabbitMQStation:
         if not isinstance(delivery, QueuedMessage) or not delivery.consumed:
             return
         if error is None:
-            await _send(delivery, delivery.settlement)
+            await self._settle(delivery, delivery.settlement)
             return
         if not goes_on(error):
             log.warning(
                 "%s@%d: its result could not be published, %s; it goes back", delivery.source, delivery.position, type(error).__name__
             )
             await asyncio.sleep(_PUBLISH_AGAIN)
-        await _send(delivery, None)
+        await self._settle(delivery, None)
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
         delivery = await self._arrived(raw)
-        self._offer(delivery)
+        lane = self._offer(delivery)
         verdict: Verdict | None = None
         while verdict not in _OVER:
-            lane = await self._granted(delivery)
+            if lane is None:
+                lane = await self._granted(delivery)
             with suppress(NeedsError, Reject):
                 lane.begin()
             verdict = self._end(lane, delivery, error)
+            lane = None
 
     def _end(self, lane: GuestLane, delivery: QueuedMessage, error: BaseException | None) -> Verdict | None:
         """End an attempt. If the message comes again, its task must wait for the next grant."""
@@ -184,20 +252,26 @@ class RabbitMQStation:
             await asyncio.wait({self._returning})
         if self._over or self._run is None or self._run.is_over:
             raise Held
-        channel = _channel_of(raw)
-        if channel is not self._channel:
-            self._lost()
-            self._channel = channel
-        return QueuedMessage(self._source, raw, self._now())
+        channel = self._channel
+        if channel is not None and channel.raw is not _channel_of(raw):
+            channel = None  # it has been lost while the message was read
+        delivery = QueuedMessage(self._source, raw, channel, self._now())
+        delivery.assignment = self._assignment
+        return delivery
 
-    def _offer(self, delivery: QueuedMessage) -> None:
+    def _offer(self, delivery: QueuedMessage) -> GuestLane | None:
+        """Hand a message to the engine, and return the lane in which it starts now. None means that it waits."""
         run = self._run
         if run is None:
             raise CommandError(f"{self.name}: the guard has not been started; `await guarded.start()` comes before the broker starts")
-        self._wait_for(delivery)
-        if not run.takes(self._source):
-            run.assigned((self._source,))
-        run.offer(delivery)
+        self._arriving = delivery
+        run.offer(delivery, len(delivery.message.body))
+        self._arriving = None
+        self._assignment = delivery.assignment
+        lane = delivery.lane
+        if lane is None:
+            self._wait_for(delivery)
+        return lane
 
     def _wait_for(self, delivery: QueuedMessage) -> None:
         waiter = self._waiting[delivery] = asyncio.get_running_loop().create_future()
@@ -219,7 +293,7 @@ class RabbitMQStation:
         if lane is not None and lane.delivery is delivery:
             return lane
         if not self._over:
-            await _send(delivery, None)
+            await self._settle(delivery, None)
         raise Held
 
     # -- what the engine decides ------------------------------------------------------------------------------------------------------
@@ -227,6 +301,9 @@ class RabbitMQStation:
     def granted(self, lane: GuestLane) -> None:
         """Let the task of this message go on."""
         delivery = lane.delivery
+        if delivery is self._arriving and isinstance(delivery, QueuedMessage):
+            delivery.lane = lane
+            return
         waiter = self._waiting.get(delivery) if isinstance(delivery, QueuedMessage) else None
         if waiter is not None and not waiter.done():
             waiter.set_result(lane)
@@ -239,9 +316,21 @@ class RabbitMQStation:
             return
         delivery.settlement = settlement
         if not delivery.consumed:
-            task = begin_later(_send(delivery, settlement), f"settling on {self.name}")
+            task = begin_later(self._settle(delivery, settlement), f"settling on {self.name}")
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
+
+    async def _settle(self, delivery: QueuedMessage, settlement: Settlement | None) -> None:
+        """Ack or reject a message. None gives it back. A channel that is gone has given everything back."""
+        message, channel = delivery.message, delivery.channel
+        if settlement is None or message.processed or channel is None or self._over:
+            # What is settled when the guard has stopped goes out immediately: the channel is about to be closed.
+            await _send(delivery, settlement)
+            if channel is not None:
+                channel.forget(delivery.position)
+        else:
+            channel.settle(delivery.position, settlement)
+            message.lock()  # FastStream settles it no more, whoever asks
 
     def _put_off(self, lane: GuestLane) -> None:
         """Give the permits back of a delivery whose task is gone, and let it wait out its message's return."""
@@ -254,8 +343,10 @@ class RabbitMQStation:
 
     def _lost(self) -> None:
         """End what waits on a channel that is gone: its messages come again. What runs there is interrupted, as no ack could arrive."""
-        if self._run is not None and self._channel is not None:
-            self._run.worker.lost((self._source,))
+        if self._channel is not None:
+            self._channel.acks.end()
+            if self._run is not None:
+                self._run.worker.lost((self._source,))
         self._release()
 
     def _release(self) -> None:
@@ -294,7 +385,8 @@ class RabbitMQStation:
         self._ended.set()
         if self._sending:
             await asyncio.wait(self._sending, timeout=_FLUSH_WITHIN)
-        return not self._sending
+        acked = self._channel is None or await self._channel.acks.flush()
+        return acked and not self._sending
 
     def way_of_rejected(self, name: str) -> str:  # noqa: ARG002 - all queues alike
         return "are rejected: RabbitMQ hands them to the queue's dead letter exchange, or drops them where there is none"
@@ -311,7 +403,7 @@ class RabbitMQStation:
         self._release()
 
     def _look_after(self) -> None:
-        if self._channel is not None and getattr(self._channel, "is_closed", False):
+        if self._channel is not None and self._channel.raw.is_closed:
             self._lost()
             self._channel = None
             return
@@ -355,8 +447,8 @@ async def _send(delivery: QueuedMessage, settlement: Settlement | None) -> None:
             await message.nack(requeue=True)
 
 
-def _channel_of(message: IncomingMessage) -> object:
-    """Return the channel on which a message came. None means that it is closed."""
+def _channel_of(message: IncomingMessage) -> Any:
+    """Return the client's channel on which a message came. None means that it is closed."""
     try:
         return message.channel
     except ChannelInvalidStateError:

@@ -66,7 +66,7 @@ def expect_equal(found: object, wanted: object, promise: str) -> None:
 # reject: the broker can refuse a message for good (Settlement.REJECT).
 # peek: `left` may be called while an intake is open.
 # batches: the intake makes batches itself (holdgate.ports.Batching).
-# locks: a message in hand is locked for a while, and each of a few deliveries is counted (`lock`, `deliveries`).
+# locks: a message in hand is locked for a while, and each of a few deliveries is counted (`lock`, `limit`, `deliveries`).
 Capability = Literal["members", "loss", "watermark", "prefetch", "reject", "peek", "batches", "locks"]
 
 
@@ -115,6 +115,11 @@ class IntakeBed(Protocol):
     @property
     def lock(self) -> float:
         """For how many seconds a message in hand is locked."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """How often a message is delivered at most."""
         ...
 
     async def deliveries(self, source: Source) -> Mapping[bytes, int]:

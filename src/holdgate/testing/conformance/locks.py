@@ -74,9 +74,50 @@ async def what_probes_have_settled_does_not_come_again(bed: IntakeBed) -> None:
     expect_equal(await bed.left(source), [], "everything is settled")
 
 
+async def what_takes_longer_than_its_lock_comes_again(bed: IntakeBed) -> None:
+    """Without a hold too: it goes back before the lock ends, as one delivery of it, and what is settled too late settles nothing."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(1))
+    async with station(bed) as at:
+        (slow,) = await at.take(source, 1)
+        await at.until(lambda: at.listener.count("revoked") > 0, "a handler is interrupted before the lock of its message ends")
+        at.ack([slow])
+        again = (await at.take(source, 2))[1]
+        expect_equal((again.body, again.redelivered), (slow.body, True), "what was not settled in time comes again, and says so")
+        at.ack([again])
+        await at.intake.flush()
+    expect_equal(await bed.left(source), [], "everything is settled")
+
+
+async def what_is_delivered_for_the_last_time_is_not_lost(bed: IntakeBed) -> None:
+    """The broker archives it when it goes back once more, without an error; here all of it is offered until it is handled."""
+    source = bed.sources[0]
+    await bed.produce(source, numbered(3))
+    for _ in range(bed.limit - 1):
+        async with station(bed) as at:
+            await at.take(source, 3)
+    async with station(bed) as at:
+        await at.take(source, 3)
+        at.hold(source)
+        await at.for_a_while(bed.lock)
+        expect_equal(await bed.left(source), [], "the broker has none of it any more")
+        at.admit(source)
+        at.ack((await at.take(source, 5))[3:5])
+        (*_, last) = await at.take(source, 7)
+        at.ack([last])
+        expect_equal({delivery.body for delivery in (*at.received[3:5], last)}, set(numbered(3)), "what the broker has archived is kept")
+        await bed.produce(source, [b"next"])
+        at.ack((await at.take(source, 8))[7:])
+        expect_equal(at.bodies(source)[7], b"next", "when all of it is handled, what came later is read")
+        await at.intake.flush()
+    expect_equal(await bed.left(source), [], "everything is settled")
+
+
 CASES = (
     case(a_short_hold_costs_no_delivery, "locks"),
     case(a_long_hold_costs_one_delivery, "locks"),
     case(a_probe_that_fails_costs_no_delivery, "locks"),
     case(what_probes_have_settled_does_not_come_again, "locks"),
+    case(what_takes_longer_than_its_lock_comes_again, "locks"),
+    case(what_is_delivered_for_the_last_time_is_not_lost, "locks", "peek"),
 )

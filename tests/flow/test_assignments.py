@@ -7,7 +7,7 @@ from typing import Any
 from tests.flow.stage import ORDERS, gate, messages, partitions, placed, run_of
 
 from holdgate.core import Permit
-from holdgate.flow.engine import Assignments
+from holdgate.flow.assignments import Assignments
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import Partition
 from holdgate.flow.state import Run
@@ -25,7 +25,7 @@ class Desk:
         self.assignments = Assignments(self.gates, runs, self.waiting)
 
     def full(self, name: str) -> int:
-        return self.gates[name].circuit._full
+        return self.gates[name].circuit.full
 
 
 def granted(run: Run, source: Partition, *gates: Gate) -> Any:

@@ -461,6 +461,37 @@ def test_facts_of_an_outage_with_a_good_stage_before_it() -> None:
     assert circuit.own_facts(FIRST_WAIT).in_a_row == 0
 
 
+def test_facts_say_how_long_good_calls_took() -> None:
+    """Of the fleet's stage the good ones together, and on average all good ones since construction."""
+    circuit = Circuit("payments")
+    assert circuit.own_facts(0.0).usual is None
+    for began, took in ((0.0, 0.001), (0.1, 0.003), (0.2, 0.5)):
+        circuit.record(acquire(circuit, began), SUCCESS, began + took)
+    assert circuit.own_facts(1.0).usual == pytest.approx(0.504 / 3)
+    circuit.guide(ramp(4), 1.0)
+    permits = [acquire(circuit, 1.0) for _ in range(3)]
+    circuit.record(permits[0], SUCCESS, 1.25)
+    circuit.record(permits[1], FAILURE, 2.0)
+    circuit.record(permits[2], SUCCESS, 2.0)
+    assert circuit.own_facts(2.0).stage_seconds == pytest.approx(1.25)
+    circuit.guide(ramp(4, stage=2), 2.0)
+    assert circuit.own_facts(2.0).stage_seconds == 0.0
+
+
+def test_facts_say_until_when_a_server_wants_to_be_left_alone() -> None:
+    """While the circuit waits for that; a wait of its own, or one that the program asked for, is none of a server's."""
+    circuit = opened()
+    assert circuit.own_facts(0.0).told_until is None
+    told = Circuit("payments")
+    told.record(acquire(told, 0.0), FAILURE, 1.0, retry_after=60.0)
+    assert told.own_facts(1.0).told_until == 61.0
+    told.advance(61.0)
+    assert told.own_facts(61.0).told_until is None
+    asked = Circuit("payments")
+    asked.open_for(60.0, 0.0)
+    assert asked.own_facts(0.0).told_until is None
+
+
 def test_facts_after_a_forced_opening() -> None:
     """What opened it before counts no more."""
     circuit = opened()
