@@ -44,6 +44,7 @@ NAMES = (
     "heal",
     "waits",
     "fleet",
+    "fleet_scenarios",
     "limits",
     "keyed_limits",
     "limits_peers",

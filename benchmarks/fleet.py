@@ -17,8 +17,7 @@ from holdgate_lab.together.catalogue import MEASURED
 from holdgate_lab.together.playing import TogetherFigures, play_together
 from holdgate_lab.together.scenario import Together
 
-# A world that is not here is played with two.
-SEEDS = {"outage": 5}
+SEEDS = 5
 
 Figure = Callable[[TogetherFigures], float | None]
 COLUMNS: dict[str, Figure] = {
@@ -59,18 +58,17 @@ def cell(values: Sequence[float | None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, help="of every world")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of every world")
     parser.add_argument("--world", action="append", choices=[*MEASURED])
     options = parser.parse_args()
     print(f"| world | seeds | who decides | {' | '.join(COLUMNS)} |")
     print("|---" * (len(COLUMNS) + 3) + "|", flush=True)
     size = ""
     for name in options.world or MEASURED:
-        seeds = options.seeds or SEEDS.get(name, 2)
         for who, fleet in WAYS.items():
-            runs = runs_of(replace(MEASURED[name], fleet=fleet), seeds)
+            runs = runs_of(replace(MEASURED[name], fleet=fleet), options.seeds)
             cells = [cell([figure(run) for run in runs]) for figure in COLUMNS.values()]
-            print(f"| {name} | {seeds} | {who} | {' | '.join(cells)} |", flush=True)
+            print(f"| {name} | {options.seeds} | {who} | {' | '.join(cells)} |", flush=True)
             if name == "quiet" and fleet:
                 size = cell([run.bytes_an_hour / 1e6 for run in runs])
     if size:

@@ -35,12 +35,15 @@ def draw() -> None:
 def fleet() -> None:
     """Write those of twenty workers, alone and as a fleet. A bar is the worst of its seeds."""
     worlds = [row for row in rows("fleet") if row["world"] in {"outage", "silence", "weak", "cold", "flapping"}]
-    for name, column, title in (
-        ("fleet-calls", "failed calls", "Failed calls of twenty workers"),
-        ("fleet-closed", "all closed after, s", "Seconds from the recovery until all circuits are closed"),
-    ):
-        ways = dict.fromkeys(row["who decides"] for row in worlds)
-        bars(name, title, {who: {row["world"]: last_number(row[column]) for row in worlds if row["who decides"] == who} for who in ways})
+    by_way("fleet-calls", "Failed calls of twenty workers", worlds, "world", "failed calls")
+    by_way("fleet-closed", "Seconds from the recovery until all circuits are closed", worlds, "world", "all closed after, s")
+    by_way("fleet-scenarios", "Failed calls of twenty guards", rows("fleet_scenarios"), "scenario", "failed calls")
+
+
+def by_way(name: str, title: str, table: list[dict[str, str]], row: str, column: str) -> None:
+    """Write one plot of a table that has each of its rows for those who decide alone, and for a fleet."""
+    ways = dict.fromkeys(each["who decides"] for each in table)
+    bars(name, title, {who: {each[row]: last_number(each[column]) for each in table if each["who decides"] == who} for who in ways})
 
 
 def bars(name: str, title: str, series: dict[str, dict[str, float]]) -> None:

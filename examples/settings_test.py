@@ -46,3 +46,11 @@ async def test_the_worker_has_what_the_file_says() -> None:
     assert ([each.name for each in orders["needs"]], orders["retry"].attempts) == (["payments", "ledger"], 7)
     async with Guard(**settings.guard_arguments()) as guard, settings.watch(guard):
         assert guard.health().live
+
+
+def test_the_fleet_is_in_the_file_and_its_password_is_not() -> None:
+    """What `Guard` is given has a log that is not opened yet."""
+    password = {"HOLDGATE__FLEET__KAFKA__SASL_PLAIN_PASSWORD": "from a secret of the deployment"}
+    fleet = holdgate.load(FILE.with_name("fleet.toml"), environment=password).guard_arguments()["fleet"]
+    assert fleet.log.place == "topic 'holdgate-fleet' at kafka-1:9093,kafka-2:9093"
+    assert fleet.settings.open_duration_max == 20.0

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from holdgate import Dependency, Guard, LogSettings
+from holdgate import Dependency, Fleet, Guard, LogSettings
 from holdgate.brokers.confluent import ConfluentIntake
+from holdgate.brokers.kafka import KafkaFleetLog
+from holdgate.brokers.rabbitmq import RabbitMQFleetLog
+from holdgate.brokers.redis import RedisFleetLog
 from holdgate.brokers.share import ShareIntake
+from holdgate.config.fleet_table import FleetTable, KafkaLogTable, RabbitMQLogTable, RedisLogTable
 from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.control import Control
@@ -21,6 +25,10 @@ from holdgate.control import Control
         (GuardTable, Guard.__init__, {"log"}),
         (LogTable, LogSettings, set()),
         (ControlTable, Control.__init__, set()),
+        (FleetTable, Fleet.__init__, {"kafka", "rabbitmq", "redis"}),
+        (KafkaLogTable, KafkaFleetLog.__init__, {field.name for field in dataclasses.fields(KafkaLogTable)} - {"topic"}),
+        (RabbitMQLogTable, RabbitMQFleetLog.__init__, {"url"}),
+        (RedisLogTable, RedisFleetLog.__init__, {"url"}),
         (RunTable, Guard.run, {"needs", "retry"}),
         (DependencyTable, Dependency.__init__, {"name", "failures", "circuit"}),
         (ConfluentTable, ConfluentIntake.__init__, {"client", "name", "settings"}),

@@ -6,6 +6,7 @@ import pytest
 
 from holdgate.config import units
 from holdgate.config.fields import alternatives, hints_of
+from holdgate.config.fleet_table import FleetTable
 from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, LogTable, RunTable
 from holdgate.core import CircuitSettings, RampSettings, TimeWindow
@@ -70,7 +71,7 @@ def test_only_durations_are_guessed() -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable,
+        CircuitSettings, RampSettings, TimeWindow, RetryPolicy, DependencyTable, GuardTable, LogTable, RunTable, ControlTable, FleetTable,
         ConfluentTable, ShareTable,
     ],
 )  # fmt: skip

@@ -145,6 +145,16 @@ def test_where_nothing_was_let_in_a_long_shut_says_nothing() -> None:
     assert pace.rate is None
 
 
+@pytest.mark.parametrize(("count", "seconds"), [(5, 0.2), (40, 400.0)])
+def test_few_calls_or_a_quota_before_anything_is_known_show_no_pace(count: int, seconds: float) -> None:
+    """Five calls are no measure of quickness, and what took longer to be used up than to come back is no ban."""
+    pace = LearnedPace()
+    for step in range(count):
+        pace.start(step * seconds / count, 1, is_pressed=True)
+    _shut(pace, seconds, LONG_SHUT + 10)
+    assert pace.rate is None
+
+
 def test_a_quota_keeps_the_pace_and_a_ban_soon_after_it_does_not() -> None:
     """Once it is used up is no reason. Used up again in a quarter of one it was no quota."""
     pace = _found()

@@ -81,6 +81,12 @@ def test_a_broken_ramp_is_remembered() -> None:
     assert [stage(ramp, USUAL, now) for now in (1.0, 2.0, 3.0, 4.0)] == [8, 12, 13, 14]
 
 
+def test_a_dependency_that_takes_twice_as_much_as_when_the_ramp_broke_has_changed() -> None:
+    """From there on the limit doubles again."""
+    ramp = climbing(4, gentle_from=4)
+    assert [stage(ramp, USUAL, float(now)) for now in range(13)][-3:] == [15, 16, 32]
+
+
 def test_a_bad_stage_halves_the_limit() -> None:
     """And from there on the steps are small, too."""
     ramp = climbing(32)

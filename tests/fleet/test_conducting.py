@@ -12,7 +12,7 @@ from holdgate.core.guidance import Guidance, OwnFacts, Phase
 from holdgate.core.outages import Outage
 from holdgate.core.ramp import StageResult
 from holdgate.fleet.agreement import Agreement, Course, ReadAs
-from holdgate.fleet.conducting import PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, ConductorView, probe_due, spread
+from holdgate.fleet.conducting import LARGE_STAGE, PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, ConductorView, probe_due, spread
 from holdgate.fleet.records import Bad, Claim, FleetRecord, Need, StageTally
 from holdgate.fleet.shares import checksum, parts_of
 
@@ -192,11 +192,18 @@ def test_a_stage_is_judged_by_those_that_report() -> None:
     for _ in range(7):
         stage = term.agreement.stage
         limit = term.agreement.limit
+        term.now += LARGE_STAGE
         for worker, part in parts_of(max(3, limit), term.agreement.shares, limit, stage).items():
             term.read(worker, StageTally(NAME, stage, part, 0))
         term.step().lead()
         assert term.agreement.stage == stage + 1
     assert term.agreement.limit == 80
+    for worker, part in parts_of(80, term.agreement.shares, 80, term.agreement.stage).items():
+        term.read(worker, StageTally(NAME, term.agreement.stage, part, 0))
+    term.now += LARGE_STAGE - 0.01
+    assert not term.step().conductor.finished
+    term.now += 0.02
+    assert term.step().conductor.finished
 
 
 def test_after_a_broken_ramp_the_next_one_is_gentle() -> None:

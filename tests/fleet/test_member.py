@@ -131,6 +131,26 @@ def test_a_dependency_may_be_added_again_with_other_settings() -> None:
     assert len(bench.member.snapshot(0.0).agreements) == 1
 
 
+def test_other_settings_of_the_fleet_hold_from_now_on() -> None:
+    """Two workers that fail are no outage any more where three must."""
+    bench = Bench()
+    courses: list[str] = []
+    for quorum in (3, 2):
+        bench.member.reconfigure(FleetSettings(quorum=quorum))
+        bench.open()
+        courses.append(bench.member.snapshot(bench.now).agreements[0].course)
+    assert courses == ["well", "wait"]
+
+
+def test_other_settings_leave_the_name() -> None:
+    """Another name would be another fleet: the worker goes on to read and write as this one."""
+    bench = Bench()
+    bench.member.reconfigure(FleetSettings(name="others"))
+    bench.meet(A)
+    bench.turn(1.0)
+    assert (bench.member.snapshot(bench.now).name, len(bench.member.snapshot(bench.now).members)) == ("fleet", 2)
+
+
 def test_a_newcomer_speaks_immediately_and_then_rarely() -> None:
     """The first word comes at once, and in quiet times there is one each half minute."""
     bench = Bench()

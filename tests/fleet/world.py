@@ -155,7 +155,7 @@ class World:
         records = member.take_records(now)
         if records and not worker.cut and not self.log_is_dead:
             self.append(records)
-        if member.watches(NAME):
+        if records and member.watches(NAME):  # what it has said may have changed what it is to do
             circuit.guide(member.look(NAME, circuit.own_facts(now), worker.backlog, self.full, now), now)
         due = min((at for at in (member.next_deadline(), circuit.next_deadline()) if at is not None), default=None)
         if due is not None:

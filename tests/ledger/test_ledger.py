@@ -32,6 +32,21 @@ def test_a_second_look_adds_what_is_new(tmp_path) -> None:
     writer.close()
 
 
+def test_what_was_read_is_counted_by_kind(tmp_path) -> None:
+    """Each entry once, at whichever look it was read."""
+    ledger = Ledger(tmp_path)
+    writer = ledger.writer("one")
+    writer.write("note", number=1)
+    ledger.entries()
+    writer.write("note", number=2)
+    writer.write("paced")
+    assert ledger.counts == {"note": 1}
+    ledger.entries()
+    ledger.entries()
+    assert ledger.counts == {"note": 2, "paced": 1}
+    writer.close()
+
+
 def test_what_is_read_late_comes_in_its_place(tmp_path) -> None:
     """A line that was written earlier than others, and read after them, stands before them; of the same time, it stands behind."""
     ledger = Ledger(tmp_path)

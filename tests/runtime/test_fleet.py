@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 HUNG, RAISES, READ_ONLY = LogTrouble(hung=True), LogTrouble(error="no"), LogTrouble(read_only=True)
 
 
+async def fail() -> None:
+    raise Down
+
+
 def guidance_of(worker: FleetWorker) -> Any:
     """How its circuit is led; None: it goes by its own rules."""
     return worker.guard.snapshot().dependencies["payments"].guidance
@@ -48,6 +52,26 @@ async def test_an_outage_is_seen_by_all_together() -> None:
         assert payments.failed <= 3 * len(workers)
         await until(lambda: all(worker.of(FleetOpened) for worker in workers))
         assert any(event.reason is Reason.FLEET for worker in workers for event in worker.of(CircuitOpened))
+
+
+@in_virtual_time
+async def test_failed_calls_outside_of_handlers_are_seen_by_all_together() -> None:
+    """Of a web app, say: three failures at each of six workers open the fleet, where each would need five alone."""
+    server = MemoryLogServer()
+    async with AsyncExitStack() as stack:
+        calling: list[tuple[Guard, Dependency]] = []
+        for seed in range(6):
+            called = Dependency("payments", failures=Down)
+            guard = Guard(called, signals=False, clock=LoopClock((0.1 + seed / 10,)), fleet=MemoryFleetLog(server))
+            calling.append((await stack.enter_async_context(guard), called))
+        await until(lambda: all(len(seen.members) == len(calling) for guard, _ in calling if (seen := guard.snapshot().fleet) is not None))
+        await asyncio.sleep(5.0)  # nobody has anything more to say, and no turn is due for half a minute
+        for guard, called in [*calling, *calling, *calling]:
+            if guard.circuit("payments").state is State.CLOSED:
+                with pytest.raises(Down):
+                    await called.call(fail)
+            await asyncio.sleep(0.05)
+        await until(lambda: all(guard.circuit("payments").state is State.OPEN for guard, _ in calling), 2.0)
 
 
 @in_virtual_time
@@ -257,6 +281,25 @@ async def test_a_log_that_dies_in_an_outage_leaves_each_to_its_own_rules() -> No
         assert all(worker.of(FleetLogFellSilent) for worker in workers)
         payments.is_down = False
         await until(all_in(workers, State.CLOSED), 60.0)
+
+
+@pytest.mark.parametrize("when", ["before it starts", "while it runs", "of another fleet"])
+@in_virtual_time
+async def test_other_settings_of_its_fleet_hold_from_now_on(when: str) -> None:
+    """With ten minutes of patience a log that hangs for one is not silent yet. Settings of another fleet change nothing."""
+    server = MemoryLogServer()
+    fleet, patient = Fleet(MemoryFleetLog(server)), FleetSettings(silence=600.0)
+    events: list[Any] = []
+    guard = quiet_guard(dependency(), fleet=fleet, observers=[events.append])
+    if when == "before it starts":
+        guard.fleet.reconfigure(fleet, patient)
+    async with guard:
+        await asyncio.sleep(5.0)
+        if when != "before it starts":
+            guard.fleet.reconfigure(fleet if when == "while it runs" else Fleet(fleet.log), patient)
+        server.trouble = HUNG
+        await asyncio.sleep(60.0)
+        assert any(isinstance(event, FleetLogFellSilent) for event in events) is (when == "of another fleet")
 
 
 @pytest.mark.parametrize("trouble", [HUNG, RAISES])

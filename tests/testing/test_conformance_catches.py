@@ -414,14 +414,12 @@ class ForgetsWhatProbesHaveSettled(ShareSupervisor):
         self._handled.clear()
 
 
-class LetsLocksLapse(ShareSupervisor):
-    """Without a hold nothing goes back in time."""
+class SettlesByPlace(ShareSupervisor):
+    """What is settled after it went back settles the same message, which has come again and is in work."""
 
-    async def _give_back(self, hand: Hand, plan: SourcePlan) -> None:
-        if plan.held:
-            await super()._give_back(hand, plan)
-        else:
-            await asyncio.sleep(1)
+    def settle(self, delivery: ShareDelivery) -> None:
+        current = [each for hand in self._hands() for each in hand.unsettled.values() if each.place == delivery.place]
+        super().settle(current[0] if current else delivery)
 
 
 class ForgetsTheLastDelivery(ShareSupervisor):
@@ -489,7 +487,7 @@ SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
     (LooksAgainInALongHold, "a_long_hold_costs_one_delivery"),
     (KeepsNoCopies, "a_probe_that_fails_costs_no_delivery"),
     (ForgetsWhatProbesHaveSettled, "what_probes_have_settled_does_not_come_again"),
-    (LetsLocksLapse, "what_takes_longer_than_its_lock_comes_again"),
+    (SettlesByPlace, "what_takes_longer_than_its_lock_comes_again"),
     (ForgetsTheLastDelivery, "what_is_delivered_for_the_last_time_is_not_lost"),
 ]
 

@@ -66,13 +66,15 @@ def known_after(known: Values, after: Values) -> dict[Place, object]:
 
 
 def is_live(place: Place, before: Values, after: Values) -> bool:
-    """Return whether a worker can take up this setting while it runs: circuits, limits and retries of what both have."""
+    """Return whether a worker can take up this setting while it runs: circuits, limits, retries and the times of the fleet."""
     table = _table(place)
     if len(table) > 1 and not all(any(_table(each) == table for each in values) for values in (before, after)):
         return False
     first = place[len(table)] if len(place) > len(table) else None
     if place[0] == "dependencies":
         return first in {"circuit", "limits", "probe_timeout"}
+    if place[0] == "fleet":  # a log and a name are another fleet, and so is one that is new or gone
+        return first in {"quorum", "open_share", "open_duration_max", "silence"} and place in before and place in after
     # With on_exhausted a run would need other dead letters than it has begun with.
     return place[0] in {"run", "runs"} and first == "retry" and place[-1] != "on_exhausted"
 

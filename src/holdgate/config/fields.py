@@ -25,8 +25,8 @@ NONE = "none"
 _NOT_IN_TOML = {"not_retryable": "names exception types, which are Python's: give them in the program"}
 
 
-# What must not be read by whoever reads an error, a log or a screen.
-SECRETS = frozenset({"token", "read_token"})
+# What must not be read by whoever reads an error, a log or a screen. A URL may have a password in it.
+SECRETS = frozenset({"token", "read_token", "url", "sasl_plain_password"})
 MASKED = "********"
 # What no error quotes: an address that is wrong may be so for the password in it.
 _UNQUOTED = SECRETS | {"peers"}

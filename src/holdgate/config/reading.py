@@ -80,6 +80,7 @@ def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping
     if tables is not None:
         _check_needs(tables, problems)
         _check_control(tables, problems)
+        _check_fleet(tables, problems)
         _check_intakes(tables, problems)
     problems.check()
     if tables is None:  # then there was a problem
@@ -89,7 +90,14 @@ def read_tables(file: TomlFile, environment: Mapping[str, str], in_code: Mapping
 
 def masked(place: Place, value: object) -> object:
     """Return what may be shown of the value at this place."""
-    return MASKED if is_secret(place) and value is not None else value
+    if value is None or not is_secret(place) or (place[-1] == "url" and _is_plain(str(value))):
+        return value
+    return MASKED
+
+
+def _is_plain(url: str) -> bool:
+    """Whether a URL has neither a user nor a query, in which a password may stand, too."""
+    return not {"@", "?"} & set(url)
 
 
 def _of_workers(data: Mapping[str, object]) -> Table:
@@ -163,6 +171,15 @@ def _check_control(tables: FileTables, problems: Problems) -> None:
         words = str(error)
         key = next((name for name in hints_of(type(tables.control)) if words.startswith((f"{name} ", f"control: {name}"))), None)
         problems.add(("control",) if key is None else ("control", key), words)
+
+
+def _check_fleet(tables: FileTables, problems: Problems) -> None:
+    if tables.fleet is None:
+        return
+    try:
+        tables.fleet.made()
+    except SettingsError as error:
+        problems.add(("fleet", *tables.fleet.wrong_in_log(str(error))), str(error))
 
 
 def _check_intakes(tables: FileTables, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from holdgate.config import units
 from holdgate.config.fields import NONE, alternatives, required, says_none, settings_of
+from holdgate.config.fleet_table import FleetTable
 from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.sections import SIMULATED
 from holdgate.config.tables import ControlTable, DependencyTable, GuardTable, RunTable
@@ -49,6 +50,7 @@ def schema() -> Schema:
             "retry": _table(RetryPolicy),
             "guard": _table(GuardTable),
             "control": _table(ControlTable),
+            "fleet": _table(FleetTable),
             "run": run,
             "runs": {"type": "object", "additionalProperties": run},
             "intakes": {"type": "object", "additionalProperties": {"anyOf": [_of_kind(ConfluentTable), _of_kind(ShareTable)]}},

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from holdgate.config.reading import Effective
+    from holdgate.fleet.settings import FleetSettings
     from holdgate.flow.policy import RetryPolicy
     from holdgate.ports import Intake
+    from holdgate.runtime.fleet import Fleet
     from holdgate.runtime.guard import Guard
 
 # What a Dependency takes from the file alone, because a file that is read again decides it.
@@ -42,7 +44,8 @@ def load(
     - `environment`: variables, of which those that begin with `HOLDGATE__` count. None means those of the process.
     - `in_code`: tables as in the file, which win over everything. None means none.
 
-    Raises SettingsError with everything that is wrong, each with its file and line, or MissingExtra for `[control]` without `web`.
+    Raises SettingsError with everything that is wrong, each with its file and line, or MissingExtra for a `[control]` without the extra
+    `web`, or a `[fleet]` without that of its log.
     """
     return Settings(Path(path), environment, {} if in_code is None else in_code)
 
@@ -63,6 +66,7 @@ class Settings:
         self._made: dict[str, Dependency] = {}
         self._given: dict[str, frozenset[str]] = {}  # by dependency: what the program has given beside the file
         self._retries: dict[str | None, RetryPolicy] = {}
+        self._fleets: list[Fleet] = []  # those that guards were given
 
     # -- what a program takes from it -------------------------------------------------------------------------------------------------
 
@@ -90,13 +94,16 @@ class Settings:
         return made
 
     def guard_arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of a Guard that somebody gives, with a new Control where there is a `[control]`."""
+        """Return the keyword arguments of a Guard that somebody gives, with a new Control and a new Fleet where they have tables."""
         tables = self._reading.tables
         arguments = {name: getattr(tables.guard, name) for name in self._reading.given("guard")}
         if "log" in arguments:
             arguments["log"] = tables.guard.log.made()
         if tables.control is not None:
             arguments["control"] = new_control({name: getattr(tables.control, name) for name in self._reading.given("control")})
+        if tables.fleet is not None:
+            arguments["fleet"] = fleet = tables.fleet.made()
+            self._fleets.append(fleet)
         return arguments
 
     def run_arguments(self, name: str | None = None) -> dict[str, Any]:
@@ -187,6 +194,8 @@ class Settings:
                 self._retries[name] = new = replace(runs[name].retry, on_exhausted=old.on_exhausted)
                 for guard in guards:
                     guard.replace_retry(old, new)
+        if reading.tables.fleet is not None and any(each.place[0] == "fleet" for each in found.applied):
+            self._take_up_fleet(reading.tables.fleet.settings(), guards)
         if found.applied:
             for guard in guards:
                 guard.engine.note(CommandGiven(guard.now(), "reload", str(self.path), actor, in_one_line(found.applied)))
@@ -209,6 +218,11 @@ class Settings:
                 guard.reconfigure(table.name, table.circuit)
                 if limits_change:
                     guard.set_limits(table.name, table.limits)
+
+    def _take_up_fleet(self, settings: FleetSettings, guards: tuple[Guard, ...]) -> None:
+        for guard in guards:
+            for fleet in self._fleets:
+                guard.fleet.reconfigure(fleet, settings)
 
 
 def _arguments(table: DependencyTable) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdgate.config.fleet_table import FleetTable
 from holdgate.config.intakes import ConfluentTable, ShareTable
 from holdgate.config.named_failures import FailuresName
 from holdgate.core import CircuitSettings, Limits, validation
@@ -124,6 +125,7 @@ class FileTables:
     dependencies: tuple[DependencyTable, ...] = ()
     guard: GuardTable = GuardTable()
     control: ControlTable | None = None
+    fleet: FleetTable | None = None
     run: RunTable = RunTable()
     runs: tuple[NamedRunTable, ...] = ()
     intakes: tuple[ConfluentTable | ShareTable, ...] = ()

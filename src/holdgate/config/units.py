@@ -12,9 +12,9 @@ _DURATIONS = frozenset({
     # circuit, window, ramp
     "slow_call_duration", "open_duration", "open_duration_max", "healthy_interval", "retry_after_max", "permit_lease", "seconds",
     "stage_timeout", "stage_per_relapse",
-    # retry, run, guard, dependency
+    # retry, run, guard, dependency, fleet
     "initial_backoff", "max_backoff", "timeout", "fallback_after", "drain_timeout", "hold_warn_after", "stall_after", "backlog_every",
-    "repeat_every", "work_every", "probe_timeout", "per",
+    "repeat_every", "work_every", "probe_timeout", "per", "silence",
     # intakes
     "commit_every", "poll_timeout", "record_lock",
     # scenarios of the laboratory

@@ -18,8 +18,8 @@ nobody. Here the limit stays at sixteen, and rises as the cache warms.
 that is usually crowded is not taken for ill, and one that answers slowly from the first call on is not taken for crowded. A dependency that
 stays slower than it was would keep the limit for ever, so after some seconds it grows in any case.
 
-A ramp that has broken is remembered for as long as the outage lasts: the next one takes small steps from half of its limit on. So does that
-of a conductor that takes over, which has not seen how long calls took before.
+A ramp that has broken is remembered for as long as the outage lasts: the next one takes small steps from half of its limit up to twice its
+limit. So does that of a conductor that takes over, which has not seen how long calls took before.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ FULL = 3.0
 
 # A step among crowded calls is this part of the limit. A stage is as long as its calls, so the steps slow down with them.
 SMALL_STEPS = 8
+
+# From so many times the limit on from which it takes small steps, it doubles again: twice where it broke, things are not as they were.
+OUTGROWN = 4
 
 # The longest time without a step (seconds): a fleet that gets no further for twice as long goes by the workers' own rules.
 HOLDS = 10.0
@@ -99,7 +102,7 @@ class PooledRamp(Ramp):
         if self.crowding >= FULL and self._judged_at - self._grew_at < HOLDS:
             return self.limit
         self._grew_at = self._judged_at
-        if self.crowding >= CROWDED or self.limit >= self._threshold:
+        if self.crowding >= CROWDED or self._threshold <= self.limit < OUTGROWN * self._threshold:
             return self.limit + max(1, self.limit // SMALL_STEPS)
-        grown = super()._grown()
-        return grown if grown <= self._threshold else max(self.limit + 1, int(self._threshold))
+        grown = max(self.limit + 1, int(self.limit * self.settings.growth))
+        return grown if self.limit >= self._threshold or grown <= self._threshold else max(self.limit + 1, int(self._threshold))

@@ -91,7 +91,8 @@ class Concern:
     __slots__ = (
         "_alone_since", "_burst_at", "_closed_at", "_hunch", "_led", "_led_at", "_lot", "_me", "_moved_at",
         "_moved_to", "_outage", "_quorum", "_rested", "_settings", "_told_until",
-        "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "phase",
+        "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "own_settings",
+        "phase",
     )
     # fmt: on
 
@@ -99,7 +100,6 @@ class Concern:
         self, name: str, me: str, settings: CircuitSettings, fleet: FleetSettings, *, now: float, draw: Callable[[], float]
     ) -> None:
         self.reconfigure(settings, fleet)
-        self._quorum = fleet.quorum
         self._me = me
         self.draw = draw
         self.agreement = Agreement(name, now)
@@ -129,6 +129,8 @@ class Concern:
 
     def reconfigure(self, settings: CircuitSettings, fleet: FleetSettings) -> None:
         """Go on by other settings. The wait of a fleet ends sooner: one probe serves all."""
+        self.own_settings = settings
+        self._quorum = fleet.quorum
         longest = min(settings.open_duration_max, fleet.open_duration_max)
         self._settings = replace(
             settings,

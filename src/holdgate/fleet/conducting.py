@@ -32,7 +32,7 @@ from holdgate.core.ramp import StageResult
 from holdgate.fleet.agreement import Course, Results
 from holdgate.fleet.climbing import PooledRamp
 from holdgate.fleet.records import Lead
-from holdgate.fleet.shares import parts_of
+from holdgate.fleet.shares import REPORTERS, parts_of
 
 if TYPE_CHECKING:
     from holdgate.core.guidance import OwnFacts
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 # A stage lasts so many round trips of the log at least: a verdict has to reach everybody, and what comes of it has to come back.
 ROUND_TRIPS = 4
+
+# And one with as many workers as report at all, or more (seconds): otherwise they would write more than twenty lines a second.
+LARGE_STAGE = 0.6
 
 # Failed probes after which the epoch is given back. One may be bad luck; with three, a sick conductor would keep a healthy fleet waiting
 # for a minute and a half.
@@ -164,13 +167,18 @@ class Conductor:
             self._ramp = None
             self.stage += 1
             self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
-        elif ramp.is_due(seen.now) and seen.now - agreement.stage_at >= ROUND_TRIPS * seen.round_trip:
+        elif ramp.is_due(seen.now) and seen.now - agreement.stage_at >= self._least(agreement, seen):
             self.finished = ramp.conclude(seen.now, 0)
             if not self.finished:
                 self._next_stage(ramp.limit, seen.now)
         elif seen.now - self._quiet_since >= self._settings.ramp.stage_timeout:
             self.turn += 1
             self._next_stage(self.limit, seen.now)
+
+    def _least(self, agreement: Agreement, seen: ConductorView) -> float:
+        """Return how long a stage lasts at least (seconds)."""
+        is_large = sum(share > 0 for share in agreement.shares.values()) >= REPORTERS
+        return max(ROUND_TRIPS * seen.round_trip, LARGE_STAGE if is_large else 0.0)
 
     def _sample(self, agreement: Agreement) -> int:
         """Return how many results are reported, our own included; as many as the limit, while nobody has a share."""

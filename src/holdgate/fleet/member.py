@@ -22,6 +22,7 @@ verdict that it finds.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from math import ceil, inf
 from typing import TYPE_CHECKING, cast
 
@@ -146,6 +147,12 @@ class FleetMember:
             self._beat_at = -inf
         else:
             known.reconfigure(settings, self._settings)
+
+    def reconfigure(self, settings: FleetSettings) -> None:
+        """Go on by other settings of the fleet. Its name stays: another one is another fleet."""
+        self._settings = replace(settings, name=self._settings.name)
+        for concern in self._concerns.values():
+            concern.reconfigure(concern.own_settings, self._settings)
 
     def _monotonic(self, now: float) -> float:
         self._latest = max(self._latest, now)

@@ -24,6 +24,7 @@ from holdgate.runtime.slots import Slots, Step
 from holdgate.runtime.wording import kind_of
 
 _SUCCESS = Outcome.SUCCESS
+_FAILURE = Outcome.FAILURE
 
 # A call is recorded right after its failure was noted. What was noted earlier is of a call that has opened nothing (seconds).
 _RECORDED_WITHIN = 1.0
@@ -127,8 +128,8 @@ class GuardCircuit:
     """
 
     __slots__ = (
-        "_closed", "_count", "_inner_waits", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard", "is_declared",
-        "noted", "now", "slots", "spare", "thread",
+        "_closed", "_count", "_inner_waits", "_is_pooled", "_lock", "_loop", "_pending", "_settled", "busy", "circuit", "guard",
+        "is_declared", "noted", "now", "slots", "spare", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +151,7 @@ class GuardCircuit:
         self._count = count
         self._loop = loop
         self.noted: tuple[str, float] | None = None  # what a call has failed with last, and when; taken by `failed_with`
+        self._is_pooled = False  # `pool_failures` sets it
         self._inner_waits = InnerWaits(circuit)
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
@@ -223,6 +225,10 @@ class GuardCircuit:
         else:
             self._send(self._count, name, kind)
 
+    def pool_failures(self) -> None:
+        """Let the guard take a turn after each failure from now on: others count it, too, and it says nothing once it is old."""
+        self._is_pooled = True
+
     def took_long(self, took: float) -> None:
         """Look at a good call in a handler that took this many seconds. From any thread."""
         self._inner_waits.look(took, self.now())
@@ -245,7 +251,10 @@ class GuardCircuit:
         self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None, told: Told | None
     ) -> None:
         self.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
-        self.after()
+        if outcome is _FAILURE and self._is_pooled and not self._closed:
+            self._settled()
+        else:
+            self.after()
 
     def _release(self, permit: Permit) -> None:
         self.circuit.release(permit, self.now())

@@ -14,6 +14,7 @@ there. What its conductor finds out so, the fleet learns, and leads again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from holdgate.core import State
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from holdgate.flow.events import CommandGiven, FleetCommand
     from holdgate.flow.gate import Gate
     from holdgate.ports import FleetLog, LogEntry
+    from holdgate.runtime.access import GuardCircuit
 
 # A worker is a random number of twelve hexadecimal digits.
 _IDS = 2**48
@@ -92,6 +94,7 @@ class GuardInFleet(Protocol):
     """What a link asks of its guard."""
 
     engine: Engine
+    circuits: dict[str, GuardCircuit]
     now: Callable[[], float]
 
     @property
@@ -167,6 +170,7 @@ class FleetLink:
         self._guard = guard
         self._fleet = fleet
         self.is_in_one = fleet is not None  # the guard is in a fleet; for reading, in each turn
+        self._settings: FleetSettings | None = None  # None: those that the fleet was made with
         self._draw = draw
         self._member: FleetMember | None = None
         self._wire: Wire | None = None
@@ -181,7 +185,8 @@ class FleetLink:
         """Begin to read and write. Raises FleetLogError if the log is required and cannot be opened."""
         if self._fleet is None:
             return
-        member = FleetMember(f"{int(self._draw() * _IDS):012x}", self._fleet.settings, self._draw)
+        settings = self._fleet.settings if self._settings is None else self._settings
+        member = FleetMember(f"{int(self._draw() * _IDS):012x}", settings, self._draw)
         wire = Wire(self._fleet.log, self._heard, self._state, self._draw)
         if self._fleet.required:
             try:
@@ -205,6 +210,16 @@ class FleetLink:
         for gate in self._watched:
             gate.circuit.guide(None, now)
         self._wire.send(self._member.leave(now))
+
+    def reconfigure(self, fleet: Fleet, settings: FleetSettings) -> None:
+        """Go on by other settings, if the guard is in this fleet. Its log and its name stay. Must be called on the guard's event loop."""
+        if fleet is not self._fleet:
+            return
+        self._settings = replace(settings, name=fleet.settings.name)
+        if self._member is not None:
+            self._member.reconfigure(self._settings)
+            self._is_news = True
+            self._guard.wake()
 
     async def close(self) -> None:
         """Let go of the log, within a second."""
@@ -238,6 +253,7 @@ class FleetLink:
 
     def _watch(self, gate: Gate) -> _Watched:
         watched = self._watched[gate] = _Watched(gate)
+        self._guard.circuits[gate.name].pool_failures()  # those of calls outside of handlers, after which there is no turn otherwise
         return watched
 
     def _guide(self, member: FleetMember, gate: Gate, watched: _Watched, now: float) -> None:

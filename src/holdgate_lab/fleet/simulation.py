@@ -13,17 +13,23 @@ from holdgate_lab.fleet.outcome import DependencySample, RunOutcome, Sample, Str
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.strategy import strategy_of
 from holdgate_lab.fleet.worker import FleetWorker
-from holdgate_lab.fleet.world import World
+from holdgate_lab.fleet.world import NewWorker, World
 
 
 def simulate(
-    scenario: Scenario, worker: WorkerKind = "holdgate", seed: int = 0, *, progress: Callable[[float], None] | None = None
+    scenario: Scenario,
+    worker: WorkerKind = "holdgate",
+    seed: int = 0,
+    *,
+    progress: Callable[[float], None] | None = None,
+    make: NewWorker = FleetWorker,
 ) -> RunOutcome:
     """Run a scenario to its end. The same scenario, kind of worker and seed give the same outcome, on every machine.
 
-    `progress` is called now and then with the simulated second; an exception that it raises ends the run and goes on to the caller.
+    `progress` is called now and then with the simulated second; an exception that it raises ends the run and goes on to the caller. `make`
+    makes the workers: those that decide alone, or others.
     """
-    with running(World(scenario, strategy_of(worker), seed)) as world:
+    with running(World(scenario, strategy_of(worker), seed, worker=make)) as world:
         sampler = Sampler(world)
         schedule = world.schedule
         told = 0.0

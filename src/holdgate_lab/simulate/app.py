@@ -15,7 +15,7 @@ SIMULATE_NOTES = """\b
   version, scenario, description, seconds, sample_every, workers, seed,
   interrupted, sound (no invariant was broken), faults,
   differences (file, setting, scenario, against), and for each of
-  runs   label, worker, against, totals, dependencies, streams,
+  runs   label, worker, against, fleet, totals, dependencies, streams,
          violations (at, invariant, words), timeline (a list of samples
          for each key)
 
@@ -33,6 +33,12 @@ promised and missed."""
 @click.option("--world", metavar="NAME", help="Simulate workers before a service with a limit instead, in the world of this name.")
 @click.option("--against", multiple=True, metavar="FILE", help="Compare with the settings in FILE; again for more files.")
 @click.option("--worker", "workers", multiple=True, type=click.Choice(["holdgate", "naive", "one-probe", "ten-probes"]), help="Only these.")
+@click.option(
+    "--fleet",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Simulate N workers, each alone and then as a fleet that shares a log. Topics get at least N partitions.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another run of chance.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the report.")
 @click.option("--html", type=click.Path(), metavar="FILE", help="Write the report into one HTML file that needs nothing else, too.")
@@ -44,6 +50,7 @@ def simulate(  # noqa: PLR0917 - click passes them by name
     world: str | None,
     against: tuple[str, ...],
     workers: tuple[str, ...],
+    fleet: int | None,
     seed: int,
     as_json: bool,
     html: str | None,
@@ -52,20 +59,24 @@ def simulate(  # noqa: PLR0917 - click passes them by name
 
     SCENARIO is a TOML file, or the name of one that comes with holdgate. The same fleet runs with holdgate, without anything (naive), and
     with the usual breakers, which step from one or ten probes to the full rate. Nothing is real but the rules: the time is simulated, and
-    the same seed gives the same report on every machine.
+    the same seed gives the same report on every machine. With --fleet the workers run alone, and as a fleet that agrees over a log.
     """
     if as_list:
-        if scenario or world or against or workers or as_json or html:
+        if scenario or world or against or workers or fleet or as_json or html:
             raise click.UsageError("--list takes nothing else")
         _print_lists()
     elif world is not None:
-        if scenario or against or workers or html:
+        if scenario or against or workers or fleet or html:
             raise click.UsageError("--world takes --seed and --json, and nothing else")
         _play_world(context, world, seed, as_json=as_json)
     elif scenario is None:
         raise click.UsageError("name a scenario: a TOML file, or one of those that --list names; or a world, with --world")
     else:
-        _play_scenario(context, scenario, against, workers, seed, as_json=as_json, html=html)
+        if fleet and workers and "holdgate" not in workers:
+            raise click.UsageError("--fleet is for holdgate's workers: take --worker holdgate, too")
+        usual = ("holdgate", "naive", "one-probe", "ten-probes") if fleet is None else ("holdgate",)
+        kinds = [worker.replace("-", " ") for worker in workers or usual]
+        _play_scenario(context, scenario, against, kinds, seed, fleet=fleet, as_json=as_json, html=html)
 
 
 def _print_lists() -> None:
@@ -88,13 +99,20 @@ def _play_world(context: click.Context, world: str, seed: int, *, as_json: bool)
 
 
 def _play_scenario(
-    context: click.Context, scenario: str, against: tuple[str, ...], workers: tuple[str, ...], seed: int, *, as_json: bool, html: str | None
+    context: click.Context,
+    scenario: str,
+    against: tuple[str, ...],
+    kinds: list[str],
+    seed: int,
+    *,
+    fleet: int | None,
+    as_json: bool,
+    html: str | None,
 ) -> None:
     from holdgate_lab.simulate.command import SimulateOptions, run_simulate
 
-    kinds = [worker.replace("-", " ") for worker in workers or ("holdgate", "naive", "one-probe", "ten-probes")]
     try:
-        ending = run_simulate(SimulateOptions(scenario, against, kinds, seed, as_json, Path(html) if html else None))
+        ending = run_simulate(SimulateOptions(scenario, against, kinds, seed, as_json, Path(html) if html else None, fleet))
     except HoldgateError as error:
         raise Refusal(str(error)) from error
     _end(context, ending.value)

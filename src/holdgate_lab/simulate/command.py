@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -36,7 +36,10 @@ class SimulateEnding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """What was asked for. `against`: files of other settings. `workers`: the kinds that take part. `html`: a file to write, or None."""
+    """What was asked for. `against`: files of other settings. `workers`: the kinds that take part. `html`: a file to write, or None.
+
+    `fleet`: so many workers, each alone and once more as a fleet. None means as many as the scenario says, and no fleet.
+    """
 
     scenario: str
     against: Sequence[str]
@@ -44,13 +47,14 @@ class SimulateOptions:
     seed: int = 0
     as_json: bool = False
     html: Path | None = None
+    fleet: int | None = None
 
 
 def run_simulate(options: SimulateOptions) -> SimulateEnding:
     """Read, run and report. Raises SettingsError for files that are wrong."""
     scenario, others = _read(options)
     _check_target(options.html)
-    runs = Runs(entrants(scenario, others, options.workers), options.seed)
+    runs = Runs(entrants(scenario, others, options.workers, in_fleet=options.fleet is not None), options.seed)
     finished = runs.run(Console(stderr=True))
     changes = tuple((name, differences(scenario, theirs)) for name, theirs in others)
     comparison = Comparison(scenario, options.seed, tuple(runs.finished), changes, interrupted=not finished)
@@ -72,7 +76,16 @@ def print_shipped() -> None:
 def _read(options: SimulateOptions) -> tuple[Scenario, list[tuple[str, Scenario]]]:
     file = named(options.scenario)
     scenario = scenario_of(file, name_of(file))
-    return scenario, [(Path(path).name, scenario_against(scenario, file, read_toml(Path(path)))) for path in options.against]
+    others = [(Path(path).name, scenario_against(scenario, file, read_toml(Path(path)))) for path in options.against]
+    if options.fleet is None:
+        return scenario, others
+    return with_workers(options.fleet, scenario), [(name, with_workers(options.fleet, theirs)) for name, theirs in others]
+
+
+def with_workers(workers: int, scenario: Scenario) -> Scenario:
+    """Return the scenario with so many workers. Each gets a partition of every topic: one without any would have nothing to agree on."""
+    topics = tuple(replace(topic, partitions=max(topic.partitions, workers)) for topic in scenario.topics)
+    return replace(scenario, workers=workers, topics=topics)
 
 
 def _check_target(html: Path | None) -> None:

@@ -14,12 +14,16 @@ from holdgate_lab.fleet.scenario import Scenario, Stream
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """One that takes part: what its column is called, and what is to be simulated for it. `against`: the file of the other settings."""
+    """One that takes part: what its column is called, and what is to be simulated for it.
+
+    `against`: the file of the other settings. `in_fleet`: its workers share a log, and agree over it.
+    """
 
     label: str
     scenario: Scenario
     worker: WorkerKind
     against: str | None = None
+    in_fleet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def _run(scenario: Scenario, run: FinishedRun) -> dict[str, Any]:
         "label": run.entrant.label,
         "worker": outcome.worker,
         "against": run.entrant.against,
+        "fleet": run.entrant.in_fleet,
         "totals": dataclasses.asdict(outcome.totals),
         "dependencies": {name: _rounded(dataclasses.asdict(dependency_figures(scenario, outcome, name))) for name in names},
         "streams": {

@@ -7,31 +7,47 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from holdgate_lab.fleet.outcome import WORKER_KINDS
+from holdgate_lab.fleet.outcome import WORKER_KINDS, RunOutcome
 from holdgate_lab.fleet.scenario import Scenario
 from holdgate_lab.fleet.simulation import simulate
+from holdgate_lab.fleet.worker import FleetWorker
+from holdgate_lab.fleet.world import NewWorker
 from holdgate_lab.simulate.comparison import Entrant, FinishedRun
+from holdgate_lab.together.guards import GuardedTogether
 
 GUARDED = "holdgate"
+FLEET = "a fleet"
 
 
-def entrants(scenario: Scenario, others: Sequence[tuple[str, Scenario]], workers: Collection[str]) -> list[Entrant]:
+def entrants(
+    scenario: Scenario, others: Sequence[tuple[str, Scenario]], workers: Collection[str], *, in_fleet: bool = False
+) -> list[Entrant]:
     """Who takes part: each kind of worker that is asked for, and holdgate once more with each of the other settings.
 
-    The baselines run with the scenario's settings only: they are what all settings of holdgate are compared with.
+    The baselines run with the scenario's settings only: they are what all settings of holdgate are compared with. `in_fleet`: beside each
+    of holdgate's there is one whose workers share a log.
     """
     taking_part: list[Entrant] = []
     for worker in WORKER_KINDS:
         if worker not in workers:
             continue
         taking_part.append(Entrant(worker, scenario, worker))
-        if worker == GUARDED:
-            taking_part.extend(Entrant(f"with {name}", theirs, worker, against=name) for name, theirs in others)
+        if worker != GUARDED:
+            continue
+        taking_part += [_together(taking_part[-1])] if in_fleet else []
+        for name, theirs in others:
+            alone = Entrant(f"with {name}", theirs, worker, against=name)
+            taking_part += [alone, _together(alone)] if in_fleet else [alone]
     return taking_part
+
+
+def _together(alone: Entrant) -> Entrant:
+    return replace(alone, label=f"{alone.label}, fleet" if alone.against else FLEET, in_fleet=True)
 
 
 class Runs:
@@ -56,9 +72,15 @@ class Runs:
         bars = [progress.add_task(entrant.label, total=entrant.scenario.seconds, start=False) for entrant in self._entrants]
         for entrant, bar in zip(self._entrants, bars, strict=True):
             progress.start_task(bar)
-            outcome = simulate(entrant.scenario, entrant.worker, self._seed, progress=_mover(progress, bar))
+            outcome = self.outcome_of(entrant, self._seed, _mover(progress, bar))
             progress.update(bar, completed=entrant.scenario.seconds)
             yield FinishedRun(entrant, outcome)
+
+    @staticmethod
+    def outcome_of(entrant: Entrant, seed: int, progress: Callable[[float], None] | None = None) -> RunOutcome:
+        """Run one of them. `progress` as for `simulate`."""
+        make: NewWorker = GuardedTogether() if entrant.in_fleet else FleetWorker
+        return simulate(entrant.scenario, entrant.worker, seed, progress=progress, make=make)
 
 
 def _mover(progress: Progress, bar: TaskID) -> Callable[[float], None]:

@@ -19,7 +19,8 @@ def headline(comparison: Comparison) -> list[str]:
     told = f"{scenario.name}: {scenario.description}" if scenario.description else scenario.name
     workers = f"{scenario.workers} worker" + ("s" if scenario.workers != 1 else "")
     ending = "; interrupted: some runs are missing" if comparison.interrupted else ""
-    return [told, f"{scenario.seconds:g} s simulated with {workers}, seed {comparison.seed}{ending}"]
+    together = ", each alone and as a fleet" if any(run.entrant.in_fleet for run in comparison.runs) else ""
+    return [told, f"{scenario.seconds:g} s simulated with {workers}{together}, seed {comparison.seed}{ending}"]
 
 
 def verdicts(comparison: Comparison) -> list[str]:

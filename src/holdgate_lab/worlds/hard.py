@@ -47,9 +47,13 @@ def strict_ban(seconds: float = 1800.0) -> LimitedWorld:
         ban(seconds),
         name="strict-ban",
         teaches="The same, and each call in that time begins it anew.",
-        make=lambda chance: Banning(chance, TokenBucket(chance, steady(10), 10), 30.0, anew=True),
+        make=_strict_ban,
         promise=Promise(goodput=0.4, waste=0.01),
     )
+
+
+def _strict_ban(chance: Random) -> FarEnd:
+    return Banning(chance, TokenBucket(chance, steady(10), 10), 30.0, anew=True)
 
 
 def chance_429(seconds: float = 1200.0) -> LimitedWorld:
@@ -111,9 +115,13 @@ def other_window(seconds: float = 1200.0) -> LimitedWorld:
         name="other-window",
         letter="",
         teaches="10 calls a second, and every answer, a 429 too, says how much of a quota of 100,000 an hour is left: nearly all.",
-        make=lambda chance: Announcing(TokenBucket(chance, steady(10), 10), 100_000, 3600.0),
+        make=_other_window,
         promise=Promise(goodput=0.98, waste=0.01),
     )
+
+
+def _other_window(chance: Random) -> FarEnd:
+    return Announcing(TokenBucket(chance, steady(10), 10), 100_000, 3600.0)
 
 
 HARD_WORLDS: Mapping[str, LimitedWorld] = {

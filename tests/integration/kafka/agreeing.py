@@ -17,22 +17,28 @@ if TYPE_CHECKING:
 PARTITIONS = 6
 
 
-async def begin(scene: Scene, count: int, url: str | None) -> list[Worker]:
-    """Start so many workers that share the log at this URL, None for no log, and return them at work and known to each other."""
+async def begin(scene: Scene, count: int, url: str | None, *, through: str | None = None) -> list[Worker]:
+    """Start so many workers that share the log at this URL, None for no log, and return them at work and known to each other.
+
+    With `through` the second half of them finds the log there.
+    """
     topic = await scene.topic(partitions=PARTITIONS)
     scene.latency(0.02)
     if url is not None:
         await log_at(url, ()).create()
     begin = mark()
-    workers = await scene.start(count, "--session", "6", *(() if url is None else ("--agree", url)))
+    halves = [(count, url)] if through is None else [(count // 2, url), (count - count // 2, through)]
+    workers: list[Worker] = []
+    for size, address in halves:
+        workers += await scene.start(size, "--session", "6", *(() if address is None else ("--agree", address)))
     if url is not None:
-        await scene.until(lambda entries: all(_knows(entries, worker, count, begin) for worker in workers))
+        await scene.until(lambda entries: all(knows(entries, worker, count, begin) for worker in workers))
     started = await scene.produce(topic, 40)
     await scene.processing(30, since=started)
     return workers
 
 
-def _knows(entries: list[Entry], worker: Worker, count: int, since: Mark) -> bool:
+def knows(entries: list[Entry], worker: Worker, count: int, since: Mark) -> bool:
     """Whether a worker has heard of so many."""
     return any(note.facts["members"] == count for note in looks.noted(after(entries, since), "members", worker.name))
 

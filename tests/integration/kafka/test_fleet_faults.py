@@ -1,18 +1,14 @@
-"""Faults of fleets: the one that conducts is killed, another stands still, and the log itself is frozen and wiped (`make test-fleet`)."""
+"""Faults of fleets: the one that conducts is killed, and another stands still (`make test-fleet`). For the log: test_fleet_logs.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.asyncio import Redis
 from tests.integration.kafka import looks
-from tests.integration.kafka.agreeing import PARTITIONS, all_noted, begin, conducted, finish, outage
+from tests.integration.kafka.agreeing import PARTITIONS, begin, conducted, finish, outage
 from tests.ledger.ledger import after, mark
 from tests.ledger.messages import uncommitted
-from tests.servers.redis_server import RedisServer
-
-from holdgate.cli.fleet.places import log_at
 
 if TYPE_CHECKING:
     from tests.integration.kafka.scene import Scene
@@ -40,26 +36,3 @@ async def test_a_conductor_that_is_killed_is_followed_by_another(scene: Scene, t
     repeated = sum(uncommitted(scene.ledger.entries(), worker.name) for worker in (killed, frozen))
     await finish(scene, duplicates=repeated + 2 * PARTITIONS, order=None)
     print(f"failed calls {'with' if agrees else 'without'} a fleet: {scene.dependencies['payments'].failed}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("server", ["redis", "valkey"])
-async def test_a_log_that_is_frozen_and_then_wiped(scene: Scene, server: str) -> None:
-    """In the middle of an outage: each worker goes by its own rules, and together again when the log is back. Nothing is lost."""
-    async with RedisServer(server) as log:
-        url = f"{log.url}?key=holdgate-fleet"
-        workers = await begin(scene, 3, url)
-        down = await outage(scene)
-        await conducted(scene, down)
-        frozen = mark()
-        log.freeze()
-        await scene.until(lambda entries: all_noted(entries, workers, frozen, log="FleetLogFellSilent"))
-        thawed = mark()
-        log.thaw()
-        await scene.until(lambda entries: all_noted(entries, workers, thawed, log="FleetLogCameBack"))
-        client = Redis.from_url(log.url)
-        await client.flushall()
-        await client.aclose()
-        await log_at(url, ()).create()
-        await scene.up()
-        await finish(scene)

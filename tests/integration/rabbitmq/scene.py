@@ -175,9 +175,10 @@ class Scene:
         wanted -= {(queue, number) for queue, _, number in self._poison}
 
         def is_finished(entries: list[Entry]) -> bool:
-            processed = told(entries, "processed")
             # Counted first: comparing a hundred thousand of them at each look would take the worker's core.
-            return len(processed) >= len(wanted) and {(each.facts["topic"], each.offset) for each in processed} >= wanted
+            if self.ledger.counts["processed"] < len(wanted):
+                return False
+            return {(each.facts["topic"], each.offset) for each in told(entries, "processed")} >= wanted
 
         return await self.until(is_finished, timeout)
 
@@ -228,8 +229,8 @@ def gone(entries: Sequence[Entry], how: str) -> int:
 
 def state(entries: Sequence[Entry], who: str) -> str:
     """The last known state of a process's circuit; "closed" for one of which nothing was told."""
-    changes = [entry.kind for entry in entries if entry.kind in STATES and entry.who == who]
-    return changes[-1] if changes else "closed"
+    changes = (entry.kind for entry in reversed(entries) if entry.kind in STATES and entry.who == who)
+    return next(changes, "closed")
 
 
 def limit(entries: Sequence[Entry], who: str) -> int:

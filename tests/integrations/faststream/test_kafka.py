@@ -16,7 +16,7 @@ from tests.integrations.faststream.kafka_app import PATIENCE, Bad, Down, KafkaAp
 
 from holdgate import Delivery, Partition, RetryPolicy
 from holdgate.brokers.kafka import KafkaDeadLetters
-from holdgate.integrations.faststream.kafka import FetchedRecord, Place
+from holdgate.integrations.faststream.kafka import FetchedRecord, MetSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -181,7 +181,7 @@ async def test_a_message_that_nobody_takes_blocks_its_partition_alone(kafka: Kaf
 
 def test_a_fetched_record_has_every_field_of_a_delivery() -> None:
     """KafkaDelivery has no constructor, so a field that is not set would end an attempt by an AttributeError."""
-    place = Place(Partition("orders", 0), TopicPartition("orders", 0))
+    place = MetSource(Partition("orders", 0), TopicPartition("orders", 0))
     made, plain = FetchedRecord(place, object(), None), Delivery(Partition("orders", 0), object())
     names = [name for name in Delivery.__slots__ if name != "message" and hasattr(plain, name)]
     assert {name: getattr(made, name) for name in names} == {name: getattr(plain, name) for name in names}

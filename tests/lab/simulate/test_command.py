@@ -59,6 +59,17 @@ def test_only_the_workers_that_are_asked_for_run(folder: Path) -> None:
     assert [each["worker"] for each in document["runs"]] == ["holdgate", "one probe"]
 
 
+def test_a_fleet_is_so_many_workers_alone_and_together(folder: Path) -> None:
+    """Each with a partition of its own; the other kinds only where they are asked for."""
+    document = json.loads(run("short.toml", "--json", "--fleet", "3").stdout)
+    assert document["workers"] == 3
+    assert [(each["label"], each["fleet"]) for each in document["runs"]] == [("holdgate", False), ("a fleet", True)]
+    assert max(document["runs"][1]["timeline"]["workers"]) == 3
+    text = run("short.toml", "--fleet", "2", "--worker", "naive", "--worker", "holdgate").stdout
+    assert "20 s simulated with 2 workers, each alone and as a fleet, seed 0" in text
+    assert "| holdgate | a fleet |   naive |" in text
+
+
 def test_other_settings_stand_beside_the_scenarios_own(folder: Path) -> None:
     """With what differs, in words."""
     (folder / "old.toml").write_text("circuit.open_duration = 9\n")
@@ -112,6 +123,9 @@ def test_a_wrong_file_is_exit_code_2_with_its_lines(folder: Path) -> None:
         (("short.toml", "--html", "nowhere/report.html"), "--html nowhere/report.html: there is no folder nowhere"),
         (("short.toml", "--html", "."), "--html .: it is a folder"),
         (("short.toml", "--list", "--json"), "--list takes nothing else"),
+        (("short.toml", "--fleet", "1"), "1 is not in the range x>=2"),
+        (("short.toml", "--fleet", "3", "--worker", "naive"), "take --worker holdgate, too"),
+        (("--world", "rate", "--fleet", "3"), "--world takes --seed and --json"),
     ],
 )
 def test_what_cannot_be_meant_is_exit_code_2(args: tuple[str, ...], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ KEYS = {
     "differences",
     "runs",
 }
-RUN_KEYS = {"label", "worker", "against", "totals", "dependencies", "streams", "violations", "timeline"}
+RUN_KEYS = {"label", "worker", "against", "fleet", "totals", "dependencies", "streams", "violations", "timeline"}
 
 
 def test_the_document_has_the_promised_keys() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -35,6 +36,25 @@ def test_other_settings_run_with_holdgate_only() -> None:
     assert labels([("old.toml", OTHER)], ("holdgate", "naive", "one probe")) == ["holdgate", "with old.toml", "naive", "one probe"]
     assert labels([("old.toml", OTHER)], ("naive",)) == ["naive"]
     assert entrants(SCENARIO, [("old.toml", OTHER)], ("holdgate",))[1] == Entrant("with old.toml", OTHER, "holdgate", against="old.toml")
+
+
+def test_a_fleet_stands_beside_each_of_holdgates() -> None:
+    """The baselines have no log to share."""
+    taking_part = entrants(SCENARIO, [("old.toml", OTHER)], ("holdgate", "naive"), in_fleet=True)
+    assert [each.label for each in taking_part] == ["holdgate", "a fleet", "with old.toml", "with old.toml, fleet", "naive"]
+    assert [each.in_fleet for each in taking_part] == [False, True, False, True, False]
+    assert taking_part[1].scenario is SCENARIO
+
+
+def test_a_fleet_agrees_over_a_log() -> None:
+    """Four workers of a fleet fail less often than four alone; the same seed is the same run."""
+    many = replace(SCENARIO, workers=4, topics=tuple(replace(topic, partitions=4, rate=16.0) for topic in SCENARIO.topics))
+    runs = [Runs(entrants(many, [], ("holdgate",), in_fleet=True), seed=3) for _ in range(2)]
+    assert all(each.run(quiet()) for each in runs)
+    alone, fleet = (run.outcome for run in runs[0].finished)
+    assert fleet.totals.failed_calls < alone.totals.failed_calls
+    assert not fleet.violations
+    assert [run.outcome.samples for run in runs[0].finished] == [run.outcome.samples for run in runs[1].finished]
 
 
 def test_every_run_is_the_one_of_its_entrant() -> None:

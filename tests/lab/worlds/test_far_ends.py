@@ -192,7 +192,7 @@ def test_a_share_of_calls_is_refused_whatever_else_goes_on() -> None:
 
 
 def test_headers_of_another_window_come_with_every_answer() -> None:
-    """A 429 has them as well, and says that nearly all is left. The next window begins anew."""
+    """A 429, which is quicker than a good answer, has them as well, and says that nearly all is left. The next window begins anew."""
 
     async def scene() -> None:
         announcing = Announcing(TokenBucket(CHANCE, steady(1), 1), 100, 60.0)
@@ -207,6 +207,6 @@ def test_headers_of_another_window_come_with_every_answer() -> None:
             await asyncio.sleep(wait)
         announcing.arrive(reply)
         await asyncio.sleep(1)
-        assert seen == [(200, "99", "60"), (200, "98", "50"), (429, "98", "50"), (200, "99", "60")]
+        assert seen == [(200, "99", "60"), (429, "99", "50"), (200, "98", "50"), (200, "99", "60")]
 
     virtual(scene)

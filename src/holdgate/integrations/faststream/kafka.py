@@ -1,7 +1,7 @@
 """FastStream's Kafka subscribers under a guard: a hold is a pause and a seek, and a return is a resume.
 
 Theory of operation. FastStream fetches a record and wants it handled. The usual one starts in the same step, and is done when its handler
-has returned: nothing is kept of it but its place (`Place`). If the engine does not let the record start, or it fails, it becomes the `Head`
+has returned: nothing is kept of it but its place (`MetSource`). If the engine does not let the record start, or it fails, it becomes the `Head`
 of its partition, which is paused, and the consumer is sought back to it. FastStream goes on with the other partitions, and goes on polling.
 The engine keeps the delivery, with all that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the
 record once more, and this time it starts, with the permits that wait for it. A partition has at most one record in the engine's hands.
@@ -63,8 +63,8 @@ _REBALANCE_TIMEOUT = 10.0
 # A broker in reach answers a commit in milliseconds (seconds).
 _FLUSH_WITHIN = 5.0
 
-
-_deliver = Delivery.__init__  # KafkaDelivery has none of its own, and a list of the fields here would miss the next one
+# KafkaDelivery has none of its own, and a list of the fields here would miss the next one.
+_deliver: Callable[..., None] = vars(Delivery)["__init__"]
 
 
 class FetchedRecord(KafkaDelivery):
@@ -75,7 +75,7 @@ class FetchedRecord(KafkaDelivery):
 
     __slots__ = ("consumer", "head", "lane", "place")
 
-    def __init__(self, place: Place, record: Record, consumer: Consumer) -> None:
+    def __init__(self, place: MetSource, record: Record, consumer: Consumer) -> None:
         _deliver(self, place.source, record)
         self.place = place
         self.consumer = consumer
@@ -99,7 +99,7 @@ class FetchedBatch(Delivery[Sequence[Record]]):
 
     __slots__ = ("consumer", "head", "lane", "place")
 
-    def __init__(self, place: Place, records: Sequence[Record], consumer: Consumer) -> None:
+    def __init__(self, place: MetSource, records: Sequence[Record], consumer: Consumer) -> None:
         super().__init__(place.source, records)
         self.place = place
         self.consumer = consumer
@@ -152,7 +152,7 @@ Fetched: TypeAlias = FetchedRecord | FetchedBatch
 Key: TypeAlias = tuple[str, int] | None
 
 
-class Place:
+class MetSource:
     """A source of which records have come, and what of it is in hand: a record that runs, a head, or nothing."""
 
     __slots__ = ("assignment", "head", "running", "source", "tp")
@@ -227,7 +227,7 @@ class KafkaStation:
         self._subscriber = subscriber
         self._in_batches = in_batches
         self._has_several = hasattr(subscriber, "consumer_subgroup")  # consumers: then each record has its own
-        self._places: dict[Key, Place] = {}  # those that were met
+        self._places: dict[Key, MetSource] = {}  # those that were met
         self._orphans: list[Head] = []  # forgotten while they were paused
         self._run: GuestRun | None = None
         self._offsets = Offsets(self.name)
@@ -318,7 +318,7 @@ class KafkaStation:
             self._forget(head)
         raise Held
 
-    def _offer(self, place: Place, raw: Any, first: Record, consumer: Consumer) -> Fetched:
+    def _offer(self, place: MetSource, raw: Any, first: Record, consumer: Consumer) -> Fetched:
         """Hand a record to the engine that it does not have yet. It has a lane if it starts now."""
         run = self._run
         if run is None:
@@ -334,13 +334,13 @@ class KafkaStation:
         place.assignment = delivery.assignment
         return delivery
 
-    def _met(self, key: Key, first: Record, consumer: Consumer) -> Place:
+    def _met(self, key: Key, first: Record, consumer: Consumer) -> MetSource:
         source: Source = Queue(self.name) if key is None else Partition(*key)
         tp = TopicPartition(first.topic, first.partition)
         # Where the group begins is committed, too. Under `auto_offset_reset="latest"`, FastStream's default, a group that has committed
         # nothing begins at the end again: a restart in its first hold would pass over what is held.
         self._offsets.finished(consumer, tp, first.offset)
-        found = self._places[key] = Place(source, tp)
+        found = self._places[key] = MetSource(source, tp)
         return found
 
     # -- what the engine decides ------------------------------------------------------------------------------------------------------

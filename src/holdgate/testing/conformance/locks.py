@@ -80,13 +80,12 @@ async def what_takes_longer_than_its_lock_comes_again(bed: IntakeBed) -> None:
     await bed.produce(source, numbered(1))
     async with station(bed) as at:
         (slow,) = await at.take(source, 1)
-        await at.until(lambda: at.listener.count("revoked") > 0, "a handler is interrupted before the lock of its message ends")
-        at.ack([slow])
         again = (await at.take(source, 2))[1]
+        expect(at.listener.count("revoked") > 0, "a handler is interrupted before the lock of its message ends")
         expect_equal((again.body, again.redelivered), (slow.body, True), "what was not settled in time comes again, and says so")
-        at.ack([again])
+        at.ack([slow])
         await at.intake.flush()
-    expect_equal(await bed.left(source), [], "everything is settled")
+    expect_equal(await bed.left(source), numbered(1), "what is settled too late settles nothing")
 
 
 async def what_is_delivered_for_the_last_time_is_not_lost(bed: IntakeBed) -> None:
