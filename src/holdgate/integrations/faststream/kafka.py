@@ -1,10 +1,11 @@
 """FastStream's Kafka subscribers under a guard: a hold is a pause and a seek, and a return is a resume.
 
 Theory of operation. FastStream fetches a record and wants it handled. The usual one starts in the same step, and is done when its handler
-has returned: nothing is kept of it but its place (`MetSource`). If the engine does not let the record start, or it fails, it becomes the `Head`
-of its partition, which is paused, and the consumer is sought back to it. FastStream goes on with the other partitions, and goes on polling.
-The engine keeps the delivery, with all that it knows of it. When the engine grants it, the partition is resumed, FastStream fetches the
-record once more, and this time it starts, with the permits that wait for it. A partition has at most one record in the engine's hands.
+has returned: nothing is kept of it but its place (`MetSource`). If the engine does not let the record start, or it fails, it becomes the
+`Head` of its partition, which is paused, and the consumer is sought back to it. FastStream goes on with the other partitions, and goes on
+polling. The engine keeps the delivery, with all that it knows of it. When the engine grants it, the partition is resumed, FastStream
+fetches the record once more, and this time it starts, with the permits that wait for it. A partition has at most one record in the
+engine's hands.
 
     a record comes      it is offered, and the handler runs in FastStream's task; the next record may come when it is DONE
     it may not start    pause, seek; it is the head, and waits in the engine
