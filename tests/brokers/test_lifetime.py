@@ -78,6 +78,19 @@ async def test_one_whose_opening_is_cancelled_is_given_up() -> None:
     assert door.lifetime.given_up
 
 
+async def test_one_that_meets_a_cancellation_is_given_up() -> None:
+    """A client that somebody else has cancelled answers nothing either, though nobody cancels the guard."""
+    door = Door()
+    door.closing.set()
+
+    async def begin() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await door.lifetime.open(begin)
+    assert (door.steps, door.lifetime.given_up) == (["closes", "is closed"], True)
+
+
 async def test_two_that_close_wait_for_one_close() -> None:
     """The second neither closes again nor comes back early."""
     door = Door()

@@ -24,10 +24,16 @@ class State(Enum):
 
 
 class Broker(Enum):
-    """What the worker consumes from."""
+    """What the worker consumes from, and for Kafka by which client."""
 
     KAFKA = "Kafka"
+    CONFLUENT = "confluent-kafka"
     RABBITMQ = "RabbitMQ"
+
+    @property
+    def is_kafka(self) -> bool:
+        """Whether the broker is a Kafka, whatever the client."""
+        return self is not Broker.RABBITMQ
 
 
 class Ground(Enum):
@@ -42,8 +48,10 @@ class Ground(Enum):
 
 
 EVERY_STATE = tuple(State)
-BOTH = tuple(Broker)
 EARLY = "!early"
+# Why a row is on Kafka through aiokafka alone: what it strikes is above the client.
+NO_CLIENT = "no call of a client has a part in it, and Kafka has it through aiokafka"
+ALONE = "it is run through aiokafka alone so far"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +113,17 @@ def fault(
     *,
     only: Broker | None = None,
     because: str = "",
+    not_confluent: str = "",
     not_in: Mapping[State, str] | None = None,
     **more: Any,
 ) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[World], Awaitable[None]]]:
-    """Make a row of an async function. `only` one broker has it, `because` the other one cannot."""
-    not_on = {} if only is None else {broker: f"does not apply: {because}" for broker in BOTH if broker is not only}
+    """Make a row of an async function. `only` one broker has it, by any client, `because` the other one cannot.
+
+    `not_confluent` is why confluent-kafka has no such cells. None of them is missing if it is empty.
+    """
+    not_on = {} if only is None else {each: f"does not apply: {because}" for each in Broker if each.is_kafka is not only.is_kafka}
+    if not_confluent:
+        not_on[Broker.CONFLUENT] = f"does not apply: {not_confluent}"
     reasons = {state: f"does not apply: {why}" for state, why in (not_in or {}).items()}
 
     def add(strike: Callable[[World], Awaitable[None]]) -> Callable[[World], Awaitable[None]]:
@@ -122,4 +136,6 @@ def fault(
 
 def cells(faults: Iterable[Fault]) -> list[Cell]:
     """Every cell that can be run."""
-    return [Cell(each, state, broker) for each in faults for broker in BOTH for state in EVERY_STATE if each.reason(broker, state) is None]
+    return [
+        Cell(each, state, broker) for each in faults for broker in Broker for state in EVERY_STATE if each.reason(broker, state) is None
+    ]

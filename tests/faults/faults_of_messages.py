@@ -24,7 +24,7 @@ async def poison(world: World) -> None:
 @fault("the target for dead letters is away", GROUP, dead=True)
 async def dead_letter_target_away(world: World) -> None:
     """The topic or queue for dead letters is deleted, poison comes, and it is made again some seconds later."""
-    kafka = world.cell.broker is Broker.KAFKA
+    kafka = world.cell.broker.is_kafka
     where = world.scene.kafka if kafka else world.scene.rabbitmq
     await (where.delete_topic(world.dead) if kafka else where.delete(world.dead))
     await world.produce_poison()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILE = Path(__file__).with_name("results.json")
-PACKAGES = ("aiokafka", "aio-pika", "aiormq")
+PACKAGES = ("aiokafka", "confluent-kafka", "aio-pika", "aiormq")
 
 
 def write(outcomes: Mapping[str, Mapping[str, Any]], servers: Mapping[str, str], seconds: float, file: Path = FILE) -> None:

@@ -45,7 +45,7 @@ CONSUMER_TIMEOUT_MS = 6000
 
 
 class Runner:
-    """Runs the cells of one broker on its grounds."""
+    """Runs the cells of one broker, by any client, on its grounds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,16 +55,18 @@ class Runner:
         """Run all of them: those that leave their broker well at once, the others one after the other."""
         cells = list(cells)
         async with asyncio.TaskGroup() as tasks:
-            for broker in Broker:
+            for is_kafka in (True, False):
                 for ground in Ground:
-                    mine = [cell for cell in cells if cell.broker is broker and _ground(cell) is ground]
+                    mine = [cell for cell in cells if cell.broker.is_kafka is is_kafka and _ground(cell) is ground]
                     if mine:
-                        tasks.create_task(self._on(broker, ground, mine))
+                        tasks.create_task(self._on(ground, mine))
 
-    async def _on(self, broker: Broker, ground: Ground, cells: Sequence[Cell]) -> None:
+    async def _on(self, ground: Ground, cells: Sequence[Cell]) -> None:
+        broker = cells[0].broker
         try:
             async with _server(broker, ground) as server:
-                _tell(servers={broker.value: server.version if broker is Broker.RABBITMQ else release_of(wanted_kafka())})
+                version = release_of(wanted_kafka()) if broker.is_kafka else server.version
+                _tell(servers={cell.broker.value: version for cell in cells})
                 if ground in (Ground.SHARED, Ground.IMPATIENT):
                     await asyncio.gather(*(self._in_turn(cell, server) for cell in cells))
                 else:
@@ -129,7 +131,7 @@ def _ground(cell: Cell) -> Ground:
 
 def _server(broker: Broker, ground: Ground) -> KafkaServer | RabbitMQServer:
     """A broker of our own: it is stopped, killed and asked for things that nobody does to a broker of somebody else."""
-    if broker is Broker.KAFKA:
+    if broker.is_kafka:
         return KafkaServer(3 if ground is Ground.CLUSTER else 1)
     settings = {"consumer_timeout": str(CONSUMER_TIMEOUT_MS)} if ground is Ground.IMPATIENT else {}
     return RabbitMQServer(wanted_rabbitmq(), settings)
@@ -140,9 +142,9 @@ async def _world(cell: Cell, server: Any, folder: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         proxy = None
         if cell.fault.ground is Ground.PROXIED:
-            (proxy,) = server.proxies() if cell.broker is Broker.KAFKA else [server.proxy()]
+            (proxy,) = server.proxies() if cell.broker.is_kafka else [server.proxy()]
             await stack.enter_async_context(proxy)
-        if cell.broker is Broker.KAFKA:
+        if cell.broker.is_kafka:
             bootstrap = server.bootstrap if proxy is None else server.proxied_bootstrap
             yield KafkaWorld(cell, await stack.enter_async_context(KafkaScene(server, folder, bootstrap)), server, proxy)
         else:

@@ -1,4 +1,4 @@
-"""The tests' side of a run: one process for each kind of broker, and what it has told of its cells until now."""
+"""The tests' side of a run: one process for each broker, and what it has told of its cells until now."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Runs:
         self._processes: list[tuple[subprocess.Popen[str], Path]] = []
         self._ended = 0
         wanted = list(names)
-        for broker in sorted({find(name).broker.value for name in wanted}):
-            self._start([name for name in wanted if find(name).broker.value == broker], folder / broker)
+        for is_kafka, called in ((True, "kafka"), (False, "rabbitmq")):
+            if mine := [name for name in wanted if find(name).broker.is_kafka is is_kafka]:
+                self._start(mine, folder / called)
 
     def outcome(self, name: str) -> Mapping[str, Any]:
         """Wait for a cell. Raises RuntimeError with what was printed when its process ended without it."""

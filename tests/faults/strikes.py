@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import RequestTimedOutError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.ledger.ledger import LedgerWriter
 
 HOUR = 3600.0
@@ -62,10 +64,10 @@ class Strike:
         if self._takes_one("observer-blocks"):
             time.sleep(BLOCKED_BY_AN_OBSERVER)
 
-    async def before_commit(self) -> None:
-        """Be in the way of a commit. Raises what a broker's silence would."""
+    async def before_commit(self, failure: Callable[[], Exception] = lambda: RequestTimedOutError("it says so")) -> None:
+        """Be in the way of a commit. Raises `failure`, what a broker's silence would come to."""
         if self._takes_one("commits-fail"):
-            raise RequestTimedOutError("it says so")
+            raise failure()
         if self._takes_one("commits-hang"):
             await asyncio.sleep(COMMIT_HANGS)
 

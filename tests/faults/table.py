@@ -1,4 +1,4 @@
-"""The whole table: every fault in every state on both brokers, as a cell or as the reason why there is none."""
+"""The whole table: every fault in every state on every broker, as a cell or as the reason why there is none."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ QUICK = (
     "Kafka-a_member_joins-Half-open",
     "Kafka-SIGTERM-Shutting_down",
     "Kafka-poison_messages-Closed",
+    "confluent-kafka-a_member_joins-Ramping",
     "RabbitMQ-kill_-9-Half-open",
     "RabbitMQ-the_channel_is_closed_with_unacked_messages-Open",
     "RabbitMQ-connections_are_reset-Ramping",

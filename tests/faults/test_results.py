@@ -22,7 +22,7 @@ def test_a_run_is_written_with_what_it_ran_on(tmp_path: Path) -> None:
     found = json.loads(file.read_text())
     assert found["cells"] == {"Kafka-kill_-9-Open": {"result": "held", "seconds": 3.5}}
     assert found["seconds"] == 61
-    assert found["versions"].keys() == {"Python", "aiokafka", "aio-pika", "aiormq", "Kafka"}
+    assert found["versions"].keys() == {"Python", "aiokafka", "confluent-kafka", "aio-pika", "aiormq", "Kafka"}
     assert [row["name"] for row in found["rows"]] == [each.name for each in FAULTS]
 
 

@@ -29,8 +29,8 @@ def test_names_are_unique() -> None:
     assert len(CELLS) == sum(each.reason(broker, state) is None for each in FAULTS for broker in Broker for state in EVERY_STATE)
 
 
-def test_the_quick_selection_has_each_state_on_both_brokers() -> None:
-    """What every change is tried on is of this table, and leaves out no state."""
+def test_the_quick_selection_has_each_state_and_each_broker() -> None:
+    """What every change is tried on is of this table, and leaves out no state and no client."""
     assert {CELLS[name].state for name in QUICK} == set(State)
     assert {CELLS[name].broker for name in QUICK} == set(Broker)
 
@@ -62,6 +62,21 @@ def test_only_one_broker_gives_the_other_a_reason() -> None:
 
         made = FAULTS[-1]
         assert {made.reason(Broker.RABBITMQ, state) for state in State} == {"does not apply: it has no groups"}
-        assert {made.reason(Broker.KAFKA, state) for state in State} == {None}
+        assert {made.reason(broker, state) for state in State for broker in Broker if broker.is_kafka} == {None}
+    finally:
+        FAULTS[:] = before
+
+
+def test_a_row_may_leave_out_a_client_with_a_reason() -> None:
+    """And then it is on all others."""
+    before = list(FAULTS)
+    try:
+
+        @fault("a trial", "group", not_confluent="it has no such call")
+        async def trial(world: object) -> None:
+            """It is a trial."""
+
+        reasons = {broker: FAULTS[-1].reason(broker, State.OPEN) for broker in Broker}
+        assert reasons == dict.fromkeys(Broker) | {Broker.CONFLUENT: "does not apply: it has no such call"}
     finally:
         FAULTS[:] = before

@@ -8,11 +8,12 @@ import sys
 from typing import Any
 
 from aiokafka.consumer import consumer as client_module
+from confluent_kafka import KafkaError, KafkaException
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.flow.message import Settlement
 from tests.faults.variant import Options, Variant, ignore_until_ready
-from tests.integration.kafka import worker
+from tests.integration.kafka import confluent, worker
 
 # 40 s by default: how long a request on a connection that has died in silence is waited for.
 REQUEST_TIMEOUT_MS = 6000
@@ -25,6 +26,7 @@ class KafkaVariant(Variant):
         """Put the classes below in the place of the worker's own."""
         self._consumer()
         self._commits()
+        confluent.Intake, confluent.Told = self._confluent()  # type: ignore[misc]
         if self.options.early:
             worker.KafkaIntake = EarlyIntake  # type: ignore[misc]
 
@@ -55,6 +57,22 @@ class KafkaVariant(Variant):
             client_module.GroupCoordinator = Coordinator
 
         worker.record_commits = record_and_strike
+
+    def _confluent(self) -> tuple[type[confluent.Intake], type[confluent.Told]]:
+        """Return what workers of confluent-kafka have, with the strikes."""
+        strike = self.strike
+
+        class Intake(confluent.Intake):
+            async def receive(self) -> Any:
+                await strike.before_poll()
+                return await super().receive()
+
+        class Told(confluent.Told):
+            async def commit(self, offsets: Any) -> None:
+                await strike.before_commit(lambda: KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT)))
+                await super().commit(offsets)
+
+        return Intake, Told
 
 
 class EarlyIntake(KafkaIntake):

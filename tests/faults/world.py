@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from tests.faults import admissions, story
-from tests.faults.cells import Broker, State
+from tests.faults.cells import State
 from tests.ledger.check import violations
 from tests.ledger.dependency import Mode
 from tests.ledger.ledger import after, mark
@@ -140,7 +140,7 @@ class World(ABC):
 
     def launch(self) -> Worker:
         """Start one without waiting for its share."""
-        named = {"--topic": self.scene._needs} if self.cell.broker is Broker.KAFKA else {"--queue": self.scene._needs}
+        named = {"--topic": self.scene._needs} if self.cell.broker.is_kafka else {"--queue": self.scene._needs}
         named["--dependency"] = {name: each.address for name, each in self.scene.dependencies.items()}
         pairs = [word for option, given in named.items() for name, to in given.items() for word in (option, f"{name}={to}")]
         (worker,) = self.scene.fleet.start(1, *self.arguments(), *pairs)

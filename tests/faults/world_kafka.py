@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tests.faults import story
+from tests.faults.cells import Broker
 from tests.faults.world import OPEN, World
 from tests.integration.kafka import scene as kafka_scene
 from tests.ledger.check import Expected
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.ledger.ledger import Entry
     from tests.servers.kafka_address import KafkaAddress
 
+# How members of confluent-kafka share partitions: what goes and comes is told, and the rest is worked on.
+CONFLUENT = "cooperative"
 SCRIPT = kafka_scene.SCRIPT.parents[2] / "faults" / "worker_kafka.py"
 
 
@@ -54,7 +57,8 @@ class KafkaWorld(World):
     def arguments(self) -> tuple[str, ...]:
         dead = ("--dead", self.dead) if self.dead else ()
         session = () if self.cell.fault.session is None else ("--session", str(self.cell.fault.session))
-        return ("--open", str(OPEN), "--commit-every", "0.3", *session, *dead, *self.worker())
+        client = ("--client", CONFLUENT) if self.cell.broker is Broker.CONFLUENT else ()
+        return ("--open", str(OPEN), "--commit-every", "0.3", *client, *session, *dead, *self.worker())
 
     async def produce(self, count: int) -> None:
         await self.scene.produce(self.payments, count // self.lanes)

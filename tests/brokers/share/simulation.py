@@ -113,11 +113,10 @@ class Ended:
     def most(self) -> int:
         """How often a message may have been delivered, in the worst of cases.
 
-        Once, and once more for each reason to come back: each worker's part in each outage, the kill, and its own slowness.
+        Once; twice more for each outage, for those who had it in hand and for all idle workers together; once more for the kill, and for a
+        slow handler, whose hand goes back with all that is in it, as often as one in hundreds of seeds has met another such hand.
         """
-        course = self.course
-        workers = course.workers + (course.join is not None)
-        return 1 + len(course.outages) * workers + (course.kill is not None) + 1
+        return 1 + 2 * len(self.course.outages) + (self.course.kill is not None) + 2
 
 
 def wrong(ended: Ended) -> list[str]:
