@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import holdgate.testing.clock
 from holdgate.testing import LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
+from holdgate.testing.outside import uncounted_threads
 
 HOUR = 3600.0
 
@@ -490,3 +492,23 @@ def test_a_loop_that_is_closed_lets_go_of_who_waits() -> None:
         thread.join(10)
 
     assert [thread.is_alive() for thread in threads] == [False, False]
+
+
+def test_a_thread_that_ends_while_the_loop_looks_has_woken_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is gone when threads are counted, and what it has brought came after the loop's look at its sockets."""
+
+    async def answered() -> str:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str] = loop.create_future()
+
+        def count_threads() -> int:
+            monkeypatch.undo()
+            ending = threading.Thread(target=loop.call_soon_threadsafe, args=(answer.set_result, "in time"))
+            ending.start()
+            ending.join()
+            return uncounted_threads()
+
+        monkeypatch.setattr(holdgate.testing.clock, "uncounted_threads", count_threads)
+        return await answer
+
+    assert run_virtual(answered()) == "in time"

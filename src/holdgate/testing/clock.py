@@ -107,8 +107,10 @@ class _JumpingSelector(selectors.DefaultSelector):
             if not ready:
                 raise Stalled(self._outside.give_up(self._work_patience, self.get_map().values()))
             return ready
-        if uncounted_threads() > self._threads:
-            ready = super().select(self._stall_patience if timeout is None else self._thread_patience)
+        # Counted before the next look: a thread wakes the loop, and ends. One that is no longer there has done so by now.
+        has_others = uncounted_threads() > self._threads
+        patience = self._stall_patience if timeout is None else self._thread_patience
+        ready = super().select(patience if has_others else 0)
         if not ready and timeout is None:
             raise Stalled("every task waits, and no timer is set: look for a future that is never resolved")
         if not ready and timeout is not None:
@@ -129,14 +131,14 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     - `thread_patience`: real seconds for which a jump is held back while there are other threads. With the default an answer, which takes
       less than a millisecond, comes in time, and a thousand jumps end within ten seconds.
     - `stall_patience`: real seconds after which the loop raises `Stalled` if no timer is set and there are other threads. Without other
-      threads it raises immediately.
+      threads it raises immediately. The default is longer than a thread waits for its turn on a busy processor.
     - `work_patience`: real seconds after which it raises `Stalled` if nothing has come from outside. The default is slower than the answer
       to any test.
     """
 
     _latest: ClassVar[VirtualEventLoop | None] = None
 
-    def __init__(self, *, thread_patience: float = 0.01, stall_patience: float = 1.0, work_patience: float = 30.0) -> None:
+    def __init__(self, *, thread_patience: float = 0.01, stall_patience: float = 5.0, work_patience: float = 30.0) -> None:
         self._outside = Outside()
         self._virtual = _JumpingSelector(self._outside, thread_patience, stall_patience, work_patience)
         self._pool: ThreadPoolExecutor | None = None

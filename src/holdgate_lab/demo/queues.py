@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from holdgate.errors import IntakeError, MissingExtra, SettingsError
+from holdgate.errors import IntakeError, SettingsError
 from holdgate.ports import Intake
 from holdgate_lab.demo.scenario import CONCURRENCY, KINDS, PARTITIONS
 from holdgate_lab.demo.venues import ADDRESS, GUARDED, NAIVE, POLL_TIMEOUT, Feed, KafkaVenue, Place, Record
@@ -190,8 +190,5 @@ def share_venue(address: str | None) -> ShareVenue:
     """
     if address is not None and not ADDRESS.fullmatch(address):
         raise SettingsError(f"--broker share@{address} must have an address like localhost:9092 after the @")
-    try:
-        importlib.import_module("holdgate.brokers.share")  # before a broker is started: it accepts one minor version of its client
-    except MissingExtra as error:
-        raise MissingExtra(f"The demo on share groups: {error}") from error
+    importlib.import_module("holdgate.brokers.share")  # before a broker is started: it accepts one minor version of its client
     return ShareVenue(address)

@@ -55,7 +55,7 @@ def test_bunches_that_come_over_the_wire_become_one_batch() -> None:
         line = Line()
         kept = made._supervisors[Queue("orders")] = supervisor()
         kept.channel = line.channel
-        line.ring = made._ring  # type: ignore[method-assign]
+        line.ring = made._bell.ring  # type: ignore[method-assign]
         await line.channel.consume(50, {})
         made.apply(Plan({Queue("orders"): SourcePlan()}, 1))
         sizes: list[int] = []
