@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ Record = Callable[..., str]
 SOCKETS: dict[str, Serve | None] = {"refused": None, "dropped": drop, "hung": hang, "nonsense": talk_nonsense}
 # The client's own limit, in milliseconds: within it a busy broker answers, and a cut one does not.
 LIMIT = 3000
+# Seconds: twice the limit, so that whatever the client has in hand has had its time.
+STOP_WITHIN = 6.0
 
 
 @asynccontextmanager
@@ -29,8 +32,10 @@ async def producing(address: str, limit: int = LIMIT) -> AsyncIterator[AIOKafkaP
         await producer.start()
         yield producer
     finally:
+        # On a cluster that goes away just now it may wait for ever: a handler that does would keep its message.
         with suppress(Exception):
-            await producer.stop()
+            async with asyncio.timeout(STOP_WITHIN):
+                await producer.stop()
 
 
 @pytest.mark.parametrize("situation", SOCKETS)
