@@ -162,9 +162,9 @@ def confluent(  # noqa: PLR0917 - click passes them by name
     from holdgate.cli.commands import read_options
 
     try:
-        from holdgate.brokers.confluent.examination import examine
+        settings = {**read_options(options), "bootstrap.servers": bootstrap, "group.id": group}  # what was typed comes first
 
-        settings = {**read_options(options), "bootstrap.servers": bootstrap, "group.id": group}
+        from holdgate.brokers.confluent.examination import examine
     except HoldgateError as error:
         raise Refusal(str(error)) from None
     _report(context, examine(settings, topics, time.time(), outage=outage), as_json=as_json)
