@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from tests.brokers.confluent.member import Member
 
 from holdgate.brokers.confluent.examination import examine, of_consumer, of_members
@@ -118,6 +121,26 @@ async def test_what_cannot_be_examined_is_refused(kafka: KafkaAddress, group: st
     assert (found.about, found.refused) == ("no-such-topic", True)
     (found,) = await examine(settings_of(kafka, group), [], time.time())
     assert (found.refused, "name them with --topic" in found.text) == (True, True)
+
+
+async def test_a_coordinator_that_reads_its_groups_is_asked_again(kafka: KafkaAddress, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that has just started says so, and nothing is wrong with the group."""
+    ask, loading = AdminClient.list_consumer_group_offsets, [KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR]
+
+    def at_first_loading(admin: AdminClient, asked: list[Any], **options: Any) -> Any:
+        if not loading:
+            return ask(admin, asked, **options)
+        refused: Future[Any] = Future()
+        refused.set_exception(KafkaException(KafkaError(loading.pop())))
+        return {group: refused}
+
+    monkeypatch.setattr(AdminClient, "list_consumer_group_offsets", at_first_loading)
+    topic = await kafka.create_topic(f"examined-{uuid.uuid4().hex[:8]}", 1)
+    try:
+        assert not any(each.refused for each in await examine(settings_of(kafka, group), [topic], time.time()))
+    finally:
+        await kafka.delete_topic(topic)
+    assert not loading
 
 
 async def test_a_broker_that_does_not_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ async def test_a_group_is_examined_on_the_command_line(kafka: KafkaAddress) -> N
     try:
         arguments = ("doctor", "kafka", "--bootstrap", kafka.bootstrap, "--group", "charger", "--topic", topic)
         shown = await asyncio.to_thread(invoke, *arguments)
-        assert (shown.exit_code, shown.stderr) == (0, "")
+        assert (shown.exit_code, shown.stderr) == (0, ""), shown.stdout
         assert f"{topic}, warning: records are kept for 1 hours" in shown.stdout
         found = json.loads((await asyncio.to_thread(invoke, *arguments, "--json")).stdout)
         assert [each["about"] for each in found] == [topic]
@@ -39,7 +39,7 @@ async def test_a_group_of_confluent_kafka_is_examined_on_the_command_line(kafka:
     try:
         arguments = ("doctor", "confluent", "--bootstrap", kafka.bootstrap, "--group", "charger", "--topic", topic)
         shown = await asyncio.to_thread(invoke, *arguments, "--option", "group.protocol=consumer")
-        assert (shown.exit_code, shown.stderr) == (0, "")
+        assert (shown.exit_code, shown.stderr) == (0, ""), shown.stdout
         assert f"{topic}, warning: records are kept for 1 hours" in shown.stdout
         assert "charger, warning: with group.protocol=consumer a worker that stands still" in shown.stdout
         wrong = await asyncio.to_thread(invoke, *arguments, "--option", "enable.auto.commit=true")

@@ -41,6 +41,10 @@ _ADMIN: Any = admin_module  # ConfigResource and OffsetSpec have no types, and n
 _REACH_WITHIN = 15.0
 # How long to wait for the oldest record of each partition; what has not come by then is not said (seconds).
 _READ_WITHIN = 5.0
+# A broker that has just started, or has just become the group's coordinator, reads its groups first.
+_LOADING = frozenset({KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR})
+# How soon it is asked again (seconds): it takes some tenths of one.
+_ASK_AGAIN = 0.1
 # That of an intake where nobody gives another: check_settings compares it with max.poll.interval.ms.
 _POLL_TIMEOUT = 0.1
 
@@ -154,7 +158,7 @@ class _Answers:
     async def committed(self) -> dict[TopicPartition, int]:
         asked = [ConsumerGroupTopicPartitions(self._group)]
         try:
-            answer: Any = await self._answer(self._admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_WITHIN))
+            answer = await self._of_group(lambda: self._admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_WITHIN))
         except KafkaException as error:
             if code_of(error) == KafkaError.GROUP_ID_NOT_FOUND:
                 return {}
@@ -181,7 +185,7 @@ class _Answers:
 
     async def membership(self) -> Membership:
         try:
-            answer: Any = await self._answer(self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_WITHIN))
+            answer = await self._of_group(lambda: self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_WITHIN))
         except KafkaException as error:
             return Membership("Dead", 0) if code_of(error) == KafkaError.GROUP_ID_NOT_FOUND else Membership("unknown", None)
         return Membership(str(answer.state.name).capitalize(), len(answer.members))
@@ -220,6 +224,17 @@ class _Answers:
         except KafkaException:
             return {}
         return {key: str(entry.value) for key, entry in answer.items() if entry.value is not None}
+
+    async def _of_group(self, ask: Callable[[], Mapping[Any, Any]]) -> Any:
+        """Return what the group's coordinator answers. It is asked again, for `ANSWER_WITHIN` seconds, while it reads its groups."""
+        end = time.monotonic() + ANSWER_WITHIN
+        while True:
+            try:
+                return await self._answer(ask())
+            except KafkaException as error:
+                if code_of(error) not in _LOADING or time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_ASK_AGAIN)
 
     async def _answer(self, asked: Mapping[Any, Any]) -> Any:
         """Return the answer to the one question of a call."""
