@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("aiokafka.protocol.api", reason="aiokafka 0.14 or newer describes its requests so")
 
+from aiokafka.errors import KafkaConnectionError
+
 from holdgate.brokers.share.offsets import GroupOffsets, client_options
 
 if TYPE_CHECKING:
@@ -40,6 +42,35 @@ def test_settings_are_said_in_the_words_of_aiokafka() -> None:
 def test_a_certificate_makes_an_ssl_context() -> None:
     """Of the system's authorities, where no file is named."""
     assert client_options({"bootstrap.servers": "a:9092", "security.protocol": "SSL"})["ssl_context"] is not None
+
+
+class Slow:
+    """A client that connects at a word, and answers nobody once it is closed."""
+
+    def __init__(self, **_: Any) -> None:
+        self.begun, self.may_connect = asyncio.Event(), asyncio.Event()
+
+    async def bootstrap(self) -> None:
+        self.begun.set()
+        await self.may_connect.wait()
+
+    async def coordinator_lookup(self, *_: Any) -> int:
+        raise KafkaConnectionError
+
+    async def close(self) -> None:
+        self.may_connect.set()
+
+
+async def test_a_question_that_is_under_way_at_the_close_ends_by_the_clients_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is the question's own until it ends, whoever closes meanwhile."""
+    made = Slow()
+    monkeypatch.setattr("holdgate.brokers.share.offsets.AIOKafkaClient", lambda **_: made)
+    offsets = GroupOffsets({"bootstrap.servers": "a:9092"}, "queue")
+    asking = asyncio.ensure_future(offsets.lags(["orders"]))
+    await made.begun.wait()
+    await offsets.close()
+    with pytest.raises(KafkaConnectionError):
+        await asking
 
 
 @pytest.mark.versions

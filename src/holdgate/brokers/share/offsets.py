@@ -175,11 +175,12 @@ class GroupOffsets:
         async with asyncio.timeout(_ANSWER_WITHIN):
             if self._client is None:
                 self._client = AIOKafkaClient(**self._options)  # kept here: a question that is cancelled leaves it to `close`
+            client = self._client  # `close` may take it away between two of these steps, which then end by its errors
             if not self._is_connected:
-                await self._client.bootstrap()
+                await client.bootstrap()
                 self._is_connected = True
-            coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group)
-            answer: Any = await self._client.send(coordinator, _DescribeShareGroupOffsets(self._group))
+            coordinator = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
+            answer: Any = await client.send(coordinator, _DescribeShareGroupOffsets(self._group))
         ((_, found, error, _, _),) = answer.groups
         if error:
             raise for_code(error)

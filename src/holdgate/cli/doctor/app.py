@@ -87,6 +87,9 @@ _HOUR = click.option(
     metavar="SECONDS",
     help="How long the outage lasts.",
 )
+_BOOTSTRAP = click.option("--bootstrap", required=True, metavar="HOST:PORT", help="The brokers, several separated by commas.")
+_GROUP = click.option("--group", required=True, help="The consumer group of the workers.")
+_TOPICS = click.option("--topic", "topics", multiple=True, help="A topic that they read.  [default: where the group has committed]")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 
 
@@ -96,9 +99,9 @@ def doctor() -> None:
 
 
 @doctor.command(epilog=_CODES)
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="The brokers, several separated by commas.")
-@click.option("--group", required=True, help="The consumer group of the workers.")
-@click.option("--topic", "topics", multiple=True, help="A topic that they read.  [default: where the group has committed]")
+@_BOOTSTRAP
+@_GROUP
+@_TOPICS
 @click.option(
     "--option",
     "options",
@@ -134,9 +137,9 @@ def kafka(  # noqa: PLR0917 - click passes them by name
 
 
 @doctor.command(epilog=_CODES)
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="The brokers, several separated by commas.")
-@click.option("--group", required=True, help="The consumer group of the workers.")
-@click.option("--topic", "topics", multiple=True, help="A topic that they read.  [default: where the group has committed]")
+@_BOOTSTRAP
+@_GROUP
+@_TOPICS
 @click.option(
     "--option",
     "options",
