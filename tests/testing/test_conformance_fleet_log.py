@@ -78,6 +78,32 @@ def test_memory(case: LogCase, bed: Callable[[], MemoryBed]) -> None:
     run_virtual(run())
 
 
+class AnswersLate(MemoryFleetLog):
+    """Its server is loaded when the case begins, and answers a second later."""
+
+    _late = True
+
+    async def open(self) -> None:
+        if self._late:
+            await asyncio.sleep(1)
+            self._late = False
+            raise FleetLogError("no answer")
+        await super().open()
+
+
+class NeverAnswers(MemoryFleetLog):
+    async def open(self) -> None:
+        raise FleetLogError("no answer")
+
+
+def test_a_log_whose_first_open_fails_is_opened_again() -> None:
+    """A loaded server is no mistake of the log; one that never opens is told with what it said last."""
+    case = next(each for each in FLEET_LOG_CASES if each.name == "a_read_waits")
+    run_virtual(_awaited(case, MemoryBed(AnswersLate)))
+    with pytest.raises(AssertionError, match=r"open must return within 60\.0 s.*no answer"):
+        run_virtual(_awaited(case, MemoryBed(NeverAnswers)))
+
+
 def test_a_case_refuses_a_bed_that_cannot_do_what_it_needs() -> None:
     """A case of the capability `wipe` on a bed without it raises ValueError with the capability."""
     bed = MemoryBed()
