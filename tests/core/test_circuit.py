@@ -30,7 +30,7 @@ from holdgate.core import (
     ThresholdExceeded,
     TimeWindow,
 )
-from holdgate.core.states import LIVE
+from holdgate.core.permits import LIVE
 from holdgate.errors import SettingsError
 
 SLOW_AFTER_ONE = CircuitSettings(slow_call_duration=1.0)

@@ -53,7 +53,7 @@ def test_a_fleet_that_waits_opens_a_half_open_circuit() -> None:
     probe = acquire(circuit, FIRST_WAIT)
     circuit.guide(WAIT, FIRST_WAIT)
     circuit.record(probe, SUCCESS, FIRST_WAIT + 1)
-    assert (circuit.state, circuit.late_results) == (State.OPEN, 1)
+    assert (circuit.state, circuit.permits.late_results) == (State.OPEN, 1)
 
 
 def test_a_wait_of_the_fleet_does_not_end_by_the_circuits_own_time() -> None:

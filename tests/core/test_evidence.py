@@ -5,12 +5,11 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from holdgate.core import CircuitSettings, CountWindow, Reason, TimeWindow
-from holdgate.core.evidence import Evidence, OverdueCalls, Thresholds
-from holdgate.core.states import Breach, Permit, issue
+from holdgate.core.evidence import Evidence, Thresholds, slow_after
+from holdgate.core.permits import PermitsInFlight, issue
+from holdgate.core.states import Breach
 from holdgate.core.totals import QUICK
 
 SLOW_AFTER_ONE = CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0)
@@ -18,17 +17,12 @@ SLOW_AFTER_ONE = CircuitSettings(window=TimeWindow(10.0), slow_call_duration=1.0
 
 def evidence_of(settings: CircuitSettings, *acquired_at: float) -> Evidence:
     """No results yet, and calls in flight since these times."""
-    live: dict[Permit, None] = {issue(0, at, 1): None for at in acquired_at}
-    return Evidence(settings, live, 0.0)
+    permits = PermitsInFlight(slow_after(settings))
+    permits.live.update((issue(0, at, 1), None) for at in acquired_at)
+    return Evidence(settings, permits, 0.0)
 
 
 RULES = Thresholds(CircuitSettings(window=TimeWindow(30.0), minimum_calls=10, slow_call_rate_threshold=0.8))
-
-
-def overdue_calls(*acquired_at: float, duration: float = 1.0) -> tuple[OverdueCalls, dict[Permit, None]]:
-    """Live permits issued at these times."""
-    live = {issue(0, at, 1): None for at in acquired_at}
-    return OverdueCalls(live, duration), live
 
 
 def test_failures_in_a_row_end_with_a_success() -> None:
@@ -273,52 +267,3 @@ def test_failures_in_a_row_are_a_rule_of_their_own() -> None:
     """Whatever the window holds; and none where it is off."""
     assert Thresholds(CircuitSettings(consecutive_failures=3)).breach(3, 3, 0, 3) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
     assert Thresholds(CircuitSettings(consecutive_failures=None)).breach(3, 3, 0, 3) is None
-
-
-def test_a_call_is_overdue_after_the_duration_not_at_it() -> None:
-    """Slow is strictly more than the duration."""
-    overdue, live = overdue_calls(0.0, 0.5)
-    assert overdue.collect(1.0) == 0
-    assert overdue.collect(1.01) == 1
-    assert [permit.acquired_at for permit in overdue.permits] == [0.0]
-    assert [permit.acquired_at for permit in live] == [0.5]
-    assert overdue.collect(5.0) == 2
-
-
-def test_it_is_looked_again_when_the_oldest_may_be_overdue() -> None:
-    """The time is a hair before the oldest call's, or before that of a call issued now."""
-    overdue, live = overdue_calls(0.25)
-    assert 1.24 < overdue.unchanged_until(0.5) < 1.25
-    live.clear()
-    assert 1.49 < overdue.unchanged_until(0.5) < 1.5
-
-
-def test_it_is_looked_at_once_while_a_call_is_overdue() -> None:
-    """The window beside overdue calls changes with every result."""
-    overdue, _ = overdue_calls(0.0)
-    overdue.collect(2.0)
-    assert overdue.unchanged_until(2.0) == -inf
-
-
-def test_without_a_duration_nothing_is_ever_overdue() -> None:
-    """No deadline, and no look before the end of time."""
-    overdue, _ = overdue_calls(0.0, duration=inf)
-    assert overdue.collect(1e300) == 0
-    assert overdue.next_deadline() is None
-    assert overdue.unchanged_until(0.0) > 1e300
-
-
-def test_without_calls_there_is_no_deadline() -> None:
-    """Nothing in flight can become overdue."""
-    assert overdue_calls()[0].next_deadline() is None
-
-
-@given(st.floats(0.0, 1e9), st.floats(1e-3, 1e6))
-def test_the_deadline_finds_the_call_whatever_the_rounding(acquired_at: float, duration: float) -> None:
-    """At the deadline the oldest call is overdue, and `unchanged_until` is not after it."""
-    overdue, _ = overdue_calls(acquired_at, duration=duration)
-    deadline = overdue.next_deadline()
-    assert deadline is not None
-    assert overdue.unchanged_until(acquired_at) <= deadline
-    assert overdue.collect(acquired_at + duration / 2) == 0
-    assert overdue.collect(deadline) == 1

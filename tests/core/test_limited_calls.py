@@ -97,7 +97,7 @@ def test_a_late_result_frees_its_slot() -> None:
     permit = acquire(circuit, 0.0)
     circuit.open_for(1.0, 0.0)
     circuit.record(permit, SUCCESS, 0.5)
-    assert circuit.late_results == 1
+    assert circuit.permits.late_results == 1
     seen = circuit.snapshot(0.5).limits
     assert seen is not None
     assert seen.in_flight == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdgate.core import RampSettings, Reason
+from holdgate.core.permits import EXPIRED, LIVE, Permit, PermitsInFlight, issue
 from holdgate.core.ramp import HalfOpen, Ramp, StageResult
-from holdgate.core.states import EXPIRED, LIVE, Permit, issue
 from holdgate.core.totals import CircuitTotals
 
 LEASE = 300.0
@@ -17,21 +17,21 @@ class Bench:
     """A half-open with the live permits it looks at."""
 
     def __init__(self, limit: int | None = None, full: int = 16) -> None:
-        self.live: dict[Permit, None] = {}
-        self.half_open = HalfOpen(Ramp(RampSettings(initial=limit or 1), full), self.live, LEASE, SLOW, CircuitTotals())
+        self.permits = PermitsInFlight(SLOW)
+        self.half_open = HalfOpen(Ramp(RampSettings(initial=limit or 1), full), self.permits, LEASE, SLOW, CircuitTotals())
         if limit is not None:
             self.half_open.ramp.count(1, StageResult.GOOD, 0.0)
 
     def admit(self, now: float, weight: int = 1) -> Permit:
         """A permit goes out, as the circuit does it."""
         permit = issue(0, now, weight)
-        self.live[permit] = None
+        self.permits.live[permit] = None
         self.half_open.admit(permit)
         return permit
 
     def settle(self, permit: Permit, now: float, *, failed: bool = False) -> object:
         """It comes back, as the circuit does it."""
-        del self.live[permit]
+        self.permits.take(permit)
         self.half_open.give_back(permit)
         return self.half_open.settle(permit, failed, now - permit.acquired_at, now)
 
@@ -72,7 +72,7 @@ def test_a_lease_ends_at_its_time_and_is_a_failure() -> None:
     assert step.expired == (permit,)
     assert step.breach is not None
     assert permit.standing == EXPIRED
-    assert not bench.live
+    assert not bench.permits.live
     assert bench.half_open.ramp.in_flight == 0
 
 
@@ -85,7 +85,7 @@ def test_leases_end_in_the_order_of_issue_until_the_circuit_opens() -> None:
     assert step.expired == tuple(permits[:3])
     assert step.breach is not None
     assert step.breach.reason is Reason.CONSECUTIVE_FAILURES
-    assert list(bench.live) == permits[3:]
+    assert list(bench.permits.live) == permits[3:]
 
 
 def test_leases_that_end_together_in_low_traffic_open_by_the_second() -> None:

@@ -17,9 +17,10 @@ from holdgate.core.events import (
 from holdgate.core.limiter import Limiter
 from holdgate.core.limits import KeysSnapshot, LimiterSnapshot, Limits
 from holdgate.core.outcomes import Classifier, Outcome
+from holdgate.core.permits import Permit
 from holdgate.core.readings import CircuitSnapshot
 from holdgate.core.settings import CircuitSettings, RampSettings
-from holdgate.core.states import Override, Permit, Reason, Rejected, State
+from holdgate.core.states import Override, Reason, Rejected, State
 from holdgate.core.windows import CountWindow, TimeWindow
 from holdgate.told import Told
 

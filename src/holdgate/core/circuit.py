@@ -14,9 +14,7 @@ becomes HALF_OPEN with one probe in flight. Now the old call returns. A circuit 
 not answered; one that counted its end would admit a second probe. Here the permit is of an older generation, so the result is counted as
 late and changes nothing else.
 
-The live permits of this generation are a dict in the order in which they were issued. It is the only account of what is in flight: no
-other code can miscount it, the oldest permit is its first key, and a swap forgets all of it in one step. A permit that becomes slow in
-flight moves to `evidence.overdue`.
+What is in flight are the permits of this generation (permits.py), and a swap forgets all of them.
 `limits` asks a limiter how many calls the dependency takes, and a call needs room in both: in it, and in the ramp of a half-open. While the
 limiter limits, each call goes the long way; before that, none is looked at.
 
@@ -33,31 +31,20 @@ What is ugly: the usual case (CLOSED, no override, a good and quick call) is spe
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, cast
 
 from holdgate.core import events, validation
-from holdgate.core.evidence import Evidence
+from holdgate.core.evidence import Evidence, slow_after
 from holdgate.core.following import Following, Want
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, middle_draw, requested_wait
 from holdgate.core.outcomes import Outcome
+from holdgate.core.permits import LIVE, SETTLED, Permit, PermitsInFlight, issue
 from holdgate.core.ramp import HalfOpen, Ramp, ramp_end
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
 from holdgate.core.settings import CircuitSettings, checked
-from holdgate.core.states import (
-    EXPIRED,
-    LIVE,
-    SETTLED,
-    Breach,
-    Override,
-    Permit,
-    Reason,
-    Rejected,
-    State,
-    issue,
-)
+from holdgate.core.states import Breach, Override, Reason, Rejected, State
 from holdgate.core.totals import CircuitTotals
 from holdgate.core.transitions import Situation, Trigger
 from holdgate.core.windows import GOOD
@@ -110,13 +97,13 @@ class Circuit:
     #     latest        the last time seen. guarded.py may only admit with `latest <= now`, and must set it then
     #     plain_until   before this time a call is admitted without a look at anything else (CLOSED, no override, nothing overdue)
     #     refuse_until, rejection, rejected   before this time a call is refused, on any thread, with this object, and counted here
-    #     live          the permits in flight, in the order of issue. guarded.py adds its permit, and deletes it
+    #     live          the permits in flight, that of `permits`. guarded.py adds its permit, and deletes it
     #     evidence      `quick`, `quick_seconds` and `in_a_row`, and of its `window` `clean_until` and `goods`: what a good result changes
 
     __slots__ = (
         "_draw", "_emit", "_following", "_given_full", "_half_open", "_is_plain", "_situation",
-        "events_pending", "evidence", "full", "generation", "late_results", "latest", "limits", "live", "name", "override", "plain_until",
-        "refuse_until", "rejected", "rejection", "settings", "settled_twice", "state", "totals", "without_share",
+        "events_pending", "evidence", "full", "generation", "latest", "limits", "live", "name", "override", "permits", "plain_until",
+        "refuse_until", "rejected", "rejection", "settings", "state", "totals", "without_share",
     )  # fmt: skip
 
     state: State
@@ -147,14 +134,15 @@ class Circuit:
         self._emit = self.events_pending.append
         self._draw = draw
         self.latest = now
-        self.live: dict[Permit, None] = {}
-        self.evidence = Evidence(settings, self.live, now)
+        self.permits = PermitsInFlight(slow_after(settings))
+        self.live = self.permits.live
+        self.evidence = Evidence(settings, self.permits, now)
         self.limits = LimitedCalls(limits, draw)
         self.totals = CircuitTotals()  # `read_totals` adds what others count
         self._given_full: int | None = None
         self.full = ramp_end(settings.ramp, None)
         self._following = Following()
-        self.rejected = self.late_results = self.settled_twice = 0
+        self.rejected = 0
         self._swap(Situation(now))
 
     def _monotonic(self, now: float) -> float:
@@ -324,29 +312,22 @@ class Circuit:
         """Give a permit back without an outcome: the call was cancelled, or never made. Its place is free immediately."""
         self.limits.give_back(permit, now)
         if not self._take(permit, self._monotonic(now)):
-            self.settled_twice += permit.standing == SETTLED
-            permit.standing = SETTLED
+            self.permits.release_was_late(permit)
 
     def _take(self, permit: Permit, now: float) -> bool:
-        """Remove a permit from the live ones. Returns False if it is not among them."""
+        """Settle a permit that is in flight. Returns False if it is not."""
         if self._half_open is not None:
             # Time first: if the permit's lease ended before its result came, the result is late, even if no call has let time pass since.
             self._follow(self._half_open, self._half_open.pass_time(now), now)
-        if not self.evidence.overdue.take(permit):
+        if not self.permits.take(permit):
             return False
-        permit.standing = SETTLED
         if self._half_open is not None:
             self._half_open.give_back(permit)
         return True
 
     def _late(self, permit: Permit, outcome: Outcome, now: float) -> None:
-        if permit.standing == SETTLED:
-            self.settled_twice += 1
-            return
-        self.late_results += 1
-        if permit.standing == EXPIRED and outcome is _SUCCESS:
+        if self.permits.result_was_late(permit) and outcome is _SUCCESS:
             self._emit(events.LeaseTooShort(self.name, now, self.generation, now - permit.acquired_at))
-        permit.standing = SETTLED
 
     # -- Judging -------------------------------------------------------------------------------------------------------------------
 
@@ -420,7 +401,7 @@ class Circuit:
         if breach is not None:
             self._breached(breach, now)
         if self._is_plain and not self.limits.active:
-            self.plain_until = self.evidence.overdue.unchanged_until(now)
+            self.plain_until = self.permits.unchanged_until(now)
 
     def next_deadline(self) -> float | None:
         """Return the monotonic second at which `advance` will next change something if nothing else happens before.
@@ -471,7 +452,7 @@ class Circuit:
     def set_limits(self, limits: Limits | None, now: float) -> None:
         """Go on by other limits. What was learned is forgotten, and what is in flight counts."""
         self.advance(now)
-        self.limits.replace(limits, chain(self.evidence.overdue.permits, self.live), self.latest)
+        self.limits.replace(limits, self.permits, self.latest)
         self._prepare_answers()
 
     def reconfigure(self, settings: CircuitSettings, now: float) -> None:
@@ -580,7 +561,8 @@ class Circuit:
         if situation.override is not None:
             self._following.rest()
         self.generation += 1
-        self.evidence.forget_calls()
+        self.permits.forget()
+        self.evidence.forget_episode()
         self._half_open = self._new_half_open() if situation.state is State.HALF_OPEN and situation.override is None else None
         self._prepare_answers()
 
@@ -588,14 +570,14 @@ class Circuit:
         settings, relapses = self.settings.ramp, self._situation.outage.relapses(self.settings)
         is_led = self._is_led
         ramp = self._following.new_ramp(settings, self.full, relapses, self.latest) if is_led else Ramp(settings, self.full, relapses)
-        return HalfOpen(ramp, self.live, self.evidence.lease(self.settings.permit_lease), self.evidence.slow, self.totals)
+        return HalfOpen(ramp, self.permits, self.evidence.lease(self.settings.permit_lease), self.evidence.slow, self.totals)
 
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self._situation.is_plain
         is_limited = self.limits.overridden(self.override)
         self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
-        self.plain_until = self.evidence.overdue.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
+        self.plain_until = self.permits.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
         self.refuse_until = self._situation.refuses_until(self._opened_until)
         self.without_share = self._half_open is not None and not self._half_open.ramp.limit
         self.rejection = Rejected(None if self.refuse_until == inf else self.refuse_until, self.state, self.override)

@@ -1,17 +1,16 @@
 """The evidence of a closed circuit: what its results and its calls in flight say, and which rule they meet.
 
-Three classes:
+Two classes:
 
-    OverdueCalls  the calls in flight that are slow before they have ended. A dependency that hangs gives no results to judge it by
     Thresholds    the rules. It reads totals and counts nothing
-    Evidence      the window, the failures in a row and the overdue calls; it counts results and asks `Thresholds`
+    Evidence      the window, the failures in a row and the calls that are overdue (permits.py); it counts results and asks `Thresholds`
 
 None of them decides what happens: they return a `Breach`, and circuit.py acts on it.
 """
 
 from __future__ import annotations
 
-from math import inf, nextafter
+from math import inf
 from typing import TYPE_CHECKING
 
 from holdgate.core.states import Breach, Reason
@@ -19,75 +18,13 @@ from holdgate.core.totals import QUICK
 from holdgate.core.windows import FAILED, GOOD, SLOW, carry_over
 
 if TYPE_CHECKING:
+    from holdgate.core.permits import PermitsInFlight
     from holdgate.core.settings import CircuitSettings
-    from holdgate.core.states import Permit
 
 
-class OverdueCalls:
-    """Keep the live permits that are older than a duration, moved here from the circuit's `live` as time passes.
-
-    Both dicts are in the order of issue, so `collect` costs as much as has become overdue since the last call, not as much as is in flight.
-    """
-
-    __slots__ = ("_duration", "_live", "permits")
-
-    def __init__(self, live: dict[Permit, None], duration: float) -> None:
-        self._live = live
-        self._duration = duration
-        self.permits: dict[Permit, None] = {}
-
-    def change_duration(self, duration: float) -> None:
-        """Judge by another duration. The permits go back to `live`, before the younger ones there, until they are looked at again."""
-        self._duration = duration
-        younger = self._live.copy()
-        self._live.clear()
-        self._live.update(self.permits)
-        self._live.update(younger)
-        self.permits.clear()
-
-    def take(self, permit: Permit) -> bool:
-        """Remove a permit from here, or from `live`. Returns False if it is in neither."""
-        permits = self.permits if permit in self.permits else self._live
-        if permit not in permits:
-            return False
-        del permits[permit]
-        return True
-
-    def forget(self) -> None:
-        """Forget all permits, those of `live` too."""
-        self._live.clear()
-        self.permits.clear()
-
-    def collect(self, now: float) -> int:
-        """Move the permits that have become overdue. Returns how many calls are overdue in all."""
-        while self._live:
-            oldest = next(iter(self._live))
-            if now - oldest.acquired_at <= self._duration:
-                break
-            del self._live[oldest]
-            self.permits[oldest] = None
-        return len(self.permits)
-
-    def unchanged_until(self, now: float) -> float:
-        """Return the time before which nothing here can change the circuit.
-
-        It is in the past while a call is overdue, because the window that is judged with it changes with every result.
-        """
-        if self.permits:
-            return -inf
-        oldest = next(iter(self._live)).acquired_at if self._live else now
-        return nextafter(oldest + self._duration, -inf)  # a sum that was rounded up would hide a call that is just overdue
-
-    def next_deadline(self) -> float | None:
-        """Return when the oldest live call will be overdue. None means that there is none, or that no call is ever slow."""
-        if not self._live or self._duration == inf:
-            return None
-        start = next(iter(self._live)).acquired_at
-        at = start + self._duration
-        # Overdue is strictly more than the duration. A timer for the exact end would find nothing, and be set for the same time for ever.
-        while at - start <= self._duration:
-            at = nextafter(at, inf)
-        return at
+def slow_after(settings: CircuitSettings) -> float:
+    """Return after how many seconds a call is slow; infinite if none ever is."""
+    return inf if settings.slow_call_duration is None else settings.slow_call_duration
 
 
 class Thresholds:
@@ -141,15 +78,15 @@ class Evidence:
 
     # fmt: off
     __slots__ = (
-        "_is_reported", "_none_is_quick", "_thresholds",
-        "in_a_row", "longest", "overdue", "quick", "quick_seconds", "slow", "window",
+        "_is_reported", "_none_is_quick", "_permits", "_thresholds",
+        "in_a_row", "longest", "quick", "quick_seconds", "slow", "window",
     )
     # fmt: on
 
-    def __init__(self, settings: CircuitSettings, live: dict[Permit, None], now: float) -> None:
-        self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
+    def __init__(self, settings: CircuitSettings, permits: PermitsInFlight, now: float) -> None:
+        self.slow = slow_after(settings)
         self.window = settings.window.counter(now)
-        self.overdue = OverdueCalls(live, self.slow)
+        self._permits = permits
         self.in_a_row = 0
         self.longest = 0.0
         self.quick = 0.0
@@ -160,9 +97,9 @@ class Evidence:
 
     def reconfigure(self, before: CircuitSettings, settings: CircuitSettings, now: float) -> None:
         """Go on by other settings. What was counted stays as it was counted; the next result is judged by the new thresholds."""
-        self.slow = inf if settings.slow_call_duration is None else settings.slow_call_duration
+        self.slow = slow_after(settings)
         self._set_quick()
-        self.overdue.change_duration(self.slow)
+        self._permits.change_slow(self.slow)
         if settings.window != before.window:
             self.window = carry_over(self.window, settings.window, now)
         self.window.enough = 0  # so that a good result is judged, too
@@ -182,9 +119,8 @@ class Evidence:
         self.window.clear(now)
         self.in_a_row = 0
 
-    def forget_calls(self) -> None:
-        """Forget what is in flight, and the episode. What was counted stays."""
-        self.overdue.forget()
+    def forget_episode(self) -> None:
+        """Have the next breach be news. What was counted stays."""
         self._is_reported = False
 
     def lease(self, least: float) -> float:
@@ -211,7 +147,7 @@ class Evidence:
 
     def slow_breach(self, now: float) -> Breach | None:
         """Return the slow call rule if results and calls in flight meet it together. None while no call in flight is slow."""
-        overdue = self.overdue.collect(now)
+        overdue = self._permits.collect_overdue(now)
         if not overdue:
             return None
         self.window.expire(now)
@@ -242,8 +178,8 @@ class Evidence:
 
         Either a call becomes overdue, or good results leave the window while a call is overdue.
         """
-        overdue = self.overdue.next_deadline()
-        expiry = self.window.next_deadline() if self.overdue.permits else None
+        overdue = self._permits.next_overdue()
+        expiry = self.window.next_deadline() if self._permits.overdue else None
         return expiry if overdue is None else overdue if expiry is None else min(overdue, expiry)
 
     def rates(self, calls: int, failures: int, slow: int) -> tuple[float, float] | None:

@@ -30,9 +30,10 @@ from holdgate.core.transitions import OF_NO_CALL
 if TYPE_CHECKING:
     from holdgate.core.evidence import Evidence
     from holdgate.core.guidance import Guidance
+    from holdgate.core.permits import PermitsInFlight
     from holdgate.core.ramp import HalfOpen
     from holdgate.core.settings import RampSettings
-    from holdgate.core.states import Breach, Override, Permit
+    from holdgate.core.states import Breach, Override
     from holdgate.core.totals import CircuitTotals
     from holdgate.core.transitions import Situation
 
@@ -43,7 +44,7 @@ class Judged(Protocol):
     state: State
     override: Override | None
     evidence: Evidence
-    live: dict[Permit, None]
+    permits: PermitsInFlight
     totals: CircuitTotals
     latest: float
 
@@ -284,7 +285,7 @@ class Following:
             stage=0 if guidance is None else guidance.stage,
             stage_good=0 if ramp is None else ramp.good,
             stage_bad=0 if ramp is None else ramp.bad,
-            in_flight=sum(permit.weight for permits in (circuit.live, circuit.evidence.overdue.permits) for permit in permits),
+            in_flight=circuit.permits.weight,
             stage_seconds=0.0 if ramp is None else ramp.good_seconds,
             usual=(totals.succeeded.sum + circuit.evidence.quick_seconds) / succeeded if succeeded else None,
             told_until=situation.told_until,

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, cast
 from holdgate.core.limiter import Limiter
 from holdgate.core.limits import share_of
 from holdgate.core.outcomes import Outcome
-from holdgate.core.states import SETTLED, Override, Rejected, issue
+from holdgate.core.permits import SETTLED, issue
+from holdgate.core.states import Override, Rejected
 from holdgate.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from holdgate.core.limits import LimiterSnapshot, Limits
     from holdgate.core.outcomes import Told
-    from holdgate.core.states import Permit, State
+    from holdgate.core.permits import Permit
+    from holdgate.core.states import State
 
 
 # A timer may fire earlier by the clock's resolution, and a sum of seconds may be rounded down. What is set anew for the same moment, and

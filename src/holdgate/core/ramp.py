@@ -30,13 +30,13 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING
 
-from holdgate.core.states import EXPIRED, Breach, Reason
+from holdgate.core.states import Breach, Reason
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from holdgate.core.permits import Permit, PermitsInFlight
     from holdgate.core.settings import RampSettings
-    from holdgate.core.states import Permit
     from holdgate.core.totals import CircuitTotals
 
 
@@ -241,18 +241,18 @@ class Step:
 
 
 class HalfOpen:
-    """Keep the permits and leases of one half-open. `live` is the circuit's dict of permits, oldest first; `lease` is in seconds.
+    """Keep the leases of one half-open's permits, which are the circuit's `permits`, and judge their results. `lease` is in seconds.
 
     It counts its probe in `totals`.
     """
 
-    __slots__ = ("_live", "_probe_at", "_slow", "_totals", "lease", "ramp")
+    __slots__ = ("_permits", "_probe_at", "_slow", "_totals", "lease", "ramp")
 
-    def __init__(self, ramp: Ramp, live: dict[Permit, None], lease: float, slow: float, totals: CircuitTotals) -> None:
+    def __init__(self, ramp: Ramp, permits: PermitsInFlight, lease: float, slow: float, totals: CircuitTotals) -> None:
         self._totals = totals
         self.ramp = ramp
         self.lease = lease
-        self._live = live
+        self._permits = permits
         self._probe_at = 0.0
         self._slow = slow
 
@@ -282,19 +282,15 @@ class HalfOpen:
         limit = self.ramp.limit
         expired: list[Permit] = []
         step = self._judge(limit, now)
-        while step.breach is None and not step.recovered and self._live:
-            oldest = next(iter(self._live))
-            if now < oldest.acquired_at + self.lease:
+        while step.breach is None and not step.recovered:
+            oldest = self._permits.oldest()
+            if oldest is None or now < oldest.acquired_at + self.lease:
                 break
-            self._expire(oldest)
+            self._permits.expire(oldest)
+            self.give_back(oldest)
             expired.append(oldest)
             step = self._follow(limit, oldest, StageResult.EXPIRED, now)
         return Step(limit, tuple(expired), step.breach, step.recovered)
-
-    def _expire(self, permit: Permit) -> None:
-        del self._live[permit]
-        permit.standing = EXPIRED
-        self.give_back(permit)
 
     def reconfigure(self, settings: RampSettings, lease: float, slow: float) -> None:
         """Go on by other settings. The lease of a permit that is out counts from when it was issued, as before."""
@@ -320,12 +316,13 @@ class HalfOpen:
 
     def _overdue(self, now: float) -> int:
         stage = self.ramp.stage
-        return sum(permit.stage == stage and now - permit.acquired_at > self._slow for permit in self._live)
+        return sum(permit.stage == stage and now - permit.acquired_at > self._slow for permit in self._permits.live)
 
     def next_deadline(self) -> float | None:
         """Return when a lease or a stage will end next. None means that neither will."""
         stage_ends = self.ramp.stage_ends
-        if not self._live:
+        oldest = self._permits.oldest()
+        if oldest is None:
             return stage_ends
-        lease_ends = next(iter(self._live)).acquired_at + self.lease
+        lease_ends = oldest.acquired_at + self.lease
         return lease_ends if stage_ends is None else min(lease_ends, stage_ends)

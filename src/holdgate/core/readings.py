@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from holdgate.core.limited_calls import LimitedCalls
     from holdgate.core.limits import KeysSnapshot, LimiterSnapshot
     from holdgate.core.outages import Outage
-    from holdgate.core.states import Override, Permit
+    from holdgate.core.permits import PermitsInFlight
+    from holdgate.core.states import Override
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,9 @@ class ReadCircuit(Protocol):
     generation: int
     evidence: Evidence
     limits: LimitedCalls
-    live: dict[Permit, None]
+    permits: PermitsInFlight
     totals: CircuitTotals
     rejected: int
-    late_results: int
-    settled_twice: int
     latest: float
     full: int
 
@@ -109,7 +108,7 @@ def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: floa
         probes=outage.probes,
         open_until=until if circuit.state is State.OPEN else None,
         limit=circuit.limit,
-        in_flight=sum(permit.weight for permits in (circuit.live, evidence.overdue.permits) for permit in permits),
+        in_flight=circuit.permits.weight,
         calls=calls,
         failures=failures,
         slow_calls=slow,
@@ -117,8 +116,8 @@ def snapshot_of(circuit: ReadCircuit, now: float, outage: Outage, *, until: floa
         slow_call_rate=None if rates is None else rates[1],
         consecutive_failures=evidence.in_a_row,
         rejected=circuit.rejected,
-        late_results=circuit.late_results,
-        settled_twice=circuit.settled_twice,
+        late_results=circuit.permits.late_results,
+        settled_twice=circuit.permits.settled_twice,
         next_deadline=circuit.next_deadline(),
         full=circuit.full,
         limits=circuit.limits.snapshot(now),
@@ -135,7 +134,7 @@ def totals_of(circuit: ReadCircuit) -> CircuitTotals:
         failed=totals.failed.copy(),
         ignored=totals.ignored,
         throttled=totals.throttled,
-        late=circuit.late_results,
+        late=circuit.permits.late_results,
         refused=circuit.rejected,
         probes_succeeded=totals.probes_succeeded,
         probes_failed=totals.probes_failed,

@@ -1,4 +1,4 @@
-"""The states of a circuit, why it opens, and the values that it gives for a call: permits and refusals."""
+"""The states of a circuit, what an operator may lay over them, why it opens, and its refusals. Frozen values and labels, and no rules."""
 
 from __future__ import annotations
 
@@ -47,43 +47,6 @@ class Breach:
     reason: Reason
     value: float
     threshold: float
-
-
-# The standing of a permit. Plain integers: they are written twice per call, and an enum's attribute costs a look-up each time.
-LIVE = 0
-SETTLED = 1
-EXPIRED = 2
-
-
-class Permit:
-    """Permission for one call, to be given back once with `Circuit.record` or `Circuit.release`.
-
-    `generation` is the circuit's when the permit was issued; a result of an older generation decides nothing. `acquired_at` is the
-    monotonic second of its issue, `weight` how much it counts against a ramp's limit.
-
-    It has no `__init__`, because that would cost more than the rest of an acquire. Only a circuit makes permits, and it sets every field.
-    """
-
-    __slots__ = ("acquired_at", "generation", "stage", "standing", "weight")
-
-    acquired_at: float
-    generation: int
-    weight: int
-    standing: int
-    stage: int  # the ramp's stage; set on permits of a half-open alone
-
-    def __repr__(self) -> str:
-        return f"<Permit generation={self.generation} acquired_at={self.acquired_at:g} weight={self.weight}>"
-
-
-def issue(generation: int, now: float, weight: int) -> Permit:
-    """Return a live permit. `Circuit.try_acquire` has a copy of these lines, to save the call."""
-    permit = Permit()
-    permit.generation = generation
-    permit.acquired_at = now
-    permit.weight = weight
-    permit.standing = LIVE
-    return permit
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from threading import get_ident
 from time import sleep
 
 from holdgate.core import Circuit, Outcome, Permit, Rejected, State, Told
-from holdgate.core.states import issue
+from holdgate.core.permits import issue
 from holdgate.errors import GuardClosed
 from holdgate.ports import Clock
 from holdgate.runtime.inner_waits import InnerWaits

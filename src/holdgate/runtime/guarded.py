@@ -27,7 +27,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from holdgate.core import Rejected
-from holdgate.core.states import issue
+from holdgate.core.permits import issue
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.calling import (
     CalledDependency,

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from holdgate.core import Circuit, CircuitSettings
 from holdgate.core.ramp import HalfOpen, Ramp, StageResult
 from holdgate.core.states import Breach, Reason
-
-if TYPE_CHECKING:
-    from holdgate.core.states import Permit
 
 
 class Steps(Ramp):
@@ -75,5 +71,4 @@ class SteppingCircuit(Circuit):
         """It knows of no ramp."""
 
     def _new_half_open(self) -> HalfOpen:
-        live: dict[Permit, None] = self.live
-        return HalfOpen(Steps(self.settings, self._probes), live, self.settings.permit_lease, self.evidence.slow, self.totals)
+        return HalfOpen(Steps(self.settings, self._probes), self.permits, self.settings.permit_lease, self.evidence.slow, self.totals)
