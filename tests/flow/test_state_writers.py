@@ -1,4 +1,4 @@
-"""Each record has one writer: only its own methods write a field of an `Assignment`, `Run`, `Hold` or `FailureHistory`.
+"""Each record has one writer: only its own methods write a field of an `Assignment`, `Run`, `Hold`, `FailureHistory` or `Gate`.
 
 Nor does anything else move its contents.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import holdgate
 from holdgate.flow.blame import FailureHistory
+from holdgate.flow.gate import Gate
 from holdgate.flow.holding import Hold
 from holdgate.flow.state import Assignment, Run
 
@@ -18,6 +19,7 @@ SOURCE = Path(holdgate.__file__).parent
 FIELDS = {*Assignment.__slots__, *Run.__slots__}
 HOLD_FIELDS = set(Hold.__slots__)
 HISTORY_FIELDS = set(FailureHistory.__slots__)
+GATE_FIELDS = set(Gate.__slots__)
 MOVING = {
     "add",
     "append",
@@ -34,8 +36,9 @@ MOVING = {
     "update",
 }
 
-# A gate's assignments are of the same name, and state.py keeps them as well. A history's unclaimed failure is kept by unclaimed.py.
-OTHER_RECORDS = {"gate.assignments", "history.unclaimed"}
+# What a record lends to one other file: a gate's assignments to state.py, its lines to waiting.py, a history's unclaimed failure to
+# unclaimed.py.
+LENT = {"gate.assignments": "state.py", "gate.lines": "waiting.py", "history.unclaimed": "unclaimed.py"}
 
 # These run once for each message: a call of a method instead would be paid with every one.
 HOT_PATH = {
@@ -49,6 +52,8 @@ HOT_PATH = {
     ("Engine.follow", "run.yields"),
     ("Engine.succeeded", "assignment.in_flight"),
     ("Engine.succeeded", "run.running"),
+    ("Engine.pass_on", "gate.successes"),
+    ("record_successes", "gate.successes"),
 }
 
 
@@ -76,7 +81,8 @@ def field_of(node: ast.expr) -> str | None:
     if not isinstance(node, ast.Attribute):
         return None
     receiver = ast.unparse(node.value).split(".")[-1]
-    fields = HISTORY_FIELDS if receiver.startswith("history") else HOLD_FIELDS if receiver == "hold" else FIELDS
+    records = {"history": HISTORY_FIELDS, "hold": HOLD_FIELDS, "gate": GATE_FIELDS}
+    fields = records.get(receiver.partition("_")[0].partition("(")[0], FIELDS)
     is_field = node.attr in fields and receiver != "self"
     return f"{receiver}.{node.attr}" if is_field else None
 
@@ -101,20 +107,21 @@ def foreign_writes(path: Path) -> Iterator[tuple[str, str]]:
     for name, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
         for field in writes(function):
             # Elsewhere many things have a `source` or are `held`: there the name of the variable decides.
-            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run", "hold", "history"}:
+            if path.parent.name == "flow" or field.split(".")[0] in {"assignment", "run", "hold", "history", "gate"}:
                 yield name, field
 
 
 def test_only_their_own_methods_write_the_records() -> None:
     """Every other line that does is listed, and every line that is listed is still there."""
     files = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "flow/state.py"]
-    found = {(name, field) for path in files for name, field in foreign_writes(path) if field not in OTHER_RECORDS}
+    found = {(name, field) for path in files for name, field in foreign_writes(path) if LENT.get(field) != path.name}
     assert found == HOT_PATH
 
 
-def test_an_assignment_does_not_write_its_hold() -> None:
-    """It calls the methods of holding.py, as everybody else does."""
-    assert [field for _, field in foreign_writes(SOURCE / "flow/state.py") if field.startswith("hold.")] == []
+def test_an_assignment_does_not_write_its_hold_or_a_gate() -> None:
+    """It calls their methods, as everybody else does. What a gate lends it is the list of those that need the gate."""
+    written = {field for _, field in foreign_writes(SOURCE / "flow/state.py") if field.startswith(("hold.", "gate."))}
+    assert written == {"gate.assignments"}
 
 
 def test_a_write_is_found_however_it_is_written() -> None:
@@ -130,6 +137,8 @@ def test_a_write_is_found_however_it_is_written() -> None:
         "delivery.history.backoffs = 0",
         "history_of(delivery).charged += 1",
         "assignment.hold.since = None",
+        "delivery.assignment.gate.failures += 1",
+        "gate.lines.setdefault(run, {})",
     ]
     found = [list(writes(ast.parse(line))) for line in lines]
     assert found == [
@@ -143,6 +152,8 @@ def test_a_write_is_found_however_it_is_written() -> None:
         ["history.backoffs"],
         ["history_of(delivery).charged"],
         ["hold.since"],
+        ["gate.failures"],
+        ["gate.lines"],
     ]
 
 

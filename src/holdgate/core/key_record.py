@@ -176,6 +176,20 @@ class KeyRecord:
         self._passed = self._over = self._wide = 0
         self._cut_at = -1.0
 
+    # -- what messages come to, as at a gate ------------------------------------------------------------------------------------------
+
+    def succeeded(self) -> None:
+        """Count a message that succeeded here."""
+        self.successes += 1
+
+    def recovered(self) -> None:
+        """Count a success, which is counted as such already, of a message that had failed here."""
+        self.recoveries += 1
+
+    def voted(self) -> None:
+        """Count a failure that is a vote."""
+        self.failures += 1
+
     # -- what it is asked -------------------------------------------------------------------------------------------------------------
 
     @property

@@ -120,7 +120,7 @@ class FailureHistory:
             vote.successes += 1
         blame = self.blames.get(gate)
         if blame is not None:
-            gate.recoveries += 1
+            gate.recovered()
 
     def blame_of(self, gate: Gate) -> Blame:
         """Return what speaks against it on this gate; begins here with its first failure."""
@@ -252,7 +252,7 @@ class Blame:
         self.alone = 0 if others else self.alone + 1
         if gate.circuit.state is State.HALF_OPEN:
             if gate.probed:
-                gate.probe_due = not others
+                gate.want_probe(wanted=not others)
             self.pairs += charged and gate.good_probes > self._good_probes
         if others:
             self.pairs = 0

@@ -69,7 +69,8 @@ class CircuitChanges:
         # Not a re-opening from half-open: that dependency has been down for longer than this.
         tripped = [event.at for event in opened if event.previous is State.CLOSED]
         if tripped:
-            self._opened_at[gate] = gate.down_since = tripped[-1]
+            self._opened_at[gate] = tripped[-1]
+            gate.left_closed(tripped[-1])
         elif gate.circuit.state is State.CLOSED:
             self._opened_at.pop(gate, None)
         was_shut = gate in self._shut
@@ -124,7 +125,7 @@ class HealthProbes:
 
     def watch(self, gate: Gate) -> None:
         """Have probes run for this dependency from now on."""
-        gate.probed = True
+        gate.have_probe()
         self.pending.append(gate)
 
     def begin(self, now: float) -> None:
@@ -133,7 +134,7 @@ class HealthProbes:
             if self._is_due(gate) and gate.circuit.may_acquire(now):
                 permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # `may_acquire` has just said so
                 self._generations[gate] = permit.generation
-                gate.probe_due = False
+                gate.want_probe(wanted=False)
                 self.begun.append(gate)
 
     def ended(self, gate: Gate, good: bool | None, now: float, retry_after: float | None) -> None:
@@ -143,7 +144,8 @@ class HealthProbes:
         if good is False:
             circuit.record(permit, Outcome.FAILURE, now, retry_after=retry_after)
             return
-        gate.good_probes += good is True
+        if good:
+            gate.probe_was_good()
         if good and circuit.is_probing and permit.generation == circuit.generation:
             circuit.record(permit, Outcome.SUCCESS, now)
         else:  # a stage of the ramp is judged by real work alone

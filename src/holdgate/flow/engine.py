@@ -228,7 +228,7 @@ class Engine:
         self.needs_turn = True
         assignments = self._assignments.forget(run, sources, now)
         self.memory.resize()
-        self.memory.due = self.memory.tight
+        self.memory.freed()
         self._rejections.forget(assignments)
         return assignments
 
@@ -367,7 +367,8 @@ class Engine:
             if run.shared:  # several may start now, and the lane of this one takes one
                 self.needs_turn = True
         if run.memory.tight and not assignment.inbox.waiting:
-            self.needs_turn = run.memory.due = True
+            run.memory.freed()
+            self.needs_turn = True
         return Verdict.DONE
 
     def pass_on(self, delivery: AnyDelivery, now: float) -> AnyDelivery | None:
@@ -403,7 +404,8 @@ class Engine:
             self._waiting.add(following, assignment.gates)
             self.needs_turn = True
         elif run.memory.tight:
-            self.needs_turn = run.memory.due = True
+            run.memory.freed()
+            self.needs_turn = True
         assignment.ended()
         return None
 

@@ -124,7 +124,7 @@ def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribut
         if gate is None:  # it belongs to no guard, or to another one
             continue
         if outcome is Outcome.SUCCESS:
-            gate.successes += 1
+            gate.succeeded()
         elif outcome is Outcome.THROTTLED:
             if attribution.cause is Cause.THROTTLED:
                 _needs_also(delivery, gate)
@@ -164,7 +164,7 @@ def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: Need
         gate.circuit.release(permit, now)
         return
     if outcome is Outcome.SUCCESS:
-        gate.successes += 1
+        gate.succeeded()
         if delivery.history is not None:
             delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
@@ -186,9 +186,10 @@ def _note_failure(delivery: AnyDelivery, gate: Gate, now: float, *, charged: boo
     history = history_of(delivery)
     blame = history.blame_of(gate)
     blame.failed(gate, now, charged=charged)
-    gate.asked_by = delivery.assignment if blame.is_alone(gate, delivery.assignment.run.retry) else None
+    gate.be_asked_by(delivery.assignment if blame.is_alone(gate, delivery.assignment.run.retry) else None)
     is_vote = history.votes_again(gate)
-    gate.failures += is_vote
+    if is_vote:
+        gate.voted()
     blame.mark(gate)
     return is_vote
 

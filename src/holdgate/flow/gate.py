@@ -5,9 +5,8 @@ one vote: it votes again only if no *other* message succeeded on the dependency 
 current generation. So a poison message among healthy neighbours cannot open the circuit, and a lone message in front of a dead
 dependency can.
 
-What is ugly: a gate is plain data that several parts write. The waiting list keeps `lines`, assignments put themselves into `assignments`,
-fate.py counts votes and successes, circuits.py notes outages and probes, limiting.py holds by a limit. Each field has one of them as its
-writer, `successes` apart: the fast path of the engine counts there, too.
+A gate's own methods are its only writers (tests/flow/test_state_writers.py), with three exceptions. The waiting list keeps `lines`, and
+state.py keeps `assignments`. What runs once for each message counts `successes` by itself, to save the call.
 """
 
 from __future__ import annotations
@@ -61,6 +60,46 @@ class Gate:
         self.probe_due = False  # a probe is to run before the next attempt
         self.good_probes = 0  # never reset
         self.held_by_limit = False  # its limit lets nothing go for so long that its sources are held (limiting.py)
+
+    # -- what happens to it -----------------------------------------------------------------------------------------------------------
+
+    def left_closed(self, at: float) -> None:
+        """Note since when it is down."""
+        self.down_since = at
+
+    def hold_by_limit(self, *, holds: bool) -> None:
+        """Hold its sources by its limit, or do so no longer."""
+        self.held_by_limit = holds
+
+    def be_asked_by(self, assignment: Any) -> None:
+        """Note whose message alone has failed here again and again; None means that no message alone has."""
+        self.asked_by = assignment
+
+    def succeeded(self) -> None:
+        """Count a message that succeeded here."""
+        self.successes += 1
+
+    def recovered(self) -> None:
+        """Count a success, which is counted as such already, of a message that had failed here."""
+        self.recoveries += 1
+
+    def voted(self) -> None:
+        """Count a failure that is a vote."""
+        self.failures += 1
+
+    def have_probe(self) -> None:
+        """Note that it has a health probe."""
+        self.probed = True
+
+    def want_probe(self, *, wanted: bool) -> None:
+        """Have a probe run before the next attempt, or not."""
+        self.probe_due = wanted
+
+    def probe_was_good(self) -> None:
+        """Count a probe that came back well."""
+        self.good_probes += 1
+
+    # -- what it is asked -------------------------------------------------------------------------------------------------------------
 
     @property
     def shut(self) -> bool:

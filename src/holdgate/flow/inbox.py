@@ -111,13 +111,15 @@ class Weights:
 
 
 class MemoryBound(Protocol):
-    """What an assignment (state.py) asks of the bound on memory (memory.py): whether it is tight, and whether its sum is due anew."""
+    """What an assignment (state.py) asks of the bound on memory (memory.py), and tells it."""
 
     tight: bool
-    due: bool
 
     def came(self, assignment: Any, size: int) -> None:
         """Note that so many bytes came in."""
+
+    def freed(self) -> None:
+        """Note that something has ended."""
 
     def is_enough(self, assignment: Any) -> bool:
         """Return whether as much waits as may."""
@@ -127,9 +129,12 @@ class MemoryBound(Protocol):
 class Unbounded:
     """No bound: what a run has before an engine gives it its own."""
 
-    tight = due = False
+    tight = False
 
     def came(self, assignment: Any, size: int) -> None:
+        """Count nothing."""
+
+    def freed(self) -> None:
         """Count nothing."""
 
     def is_enough(self, assignment: Any) -> bool:  # noqa: ARG002 - it does not look

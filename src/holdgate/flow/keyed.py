@@ -117,7 +117,7 @@ def record_successes(delivery: AnyDelivery, now: float) -> bool:
 def _succeeded(one: KeyOfMessage, now: float, took: float) -> Outcome:
     record = one.keys.record_of(one.key) if one.slot is None else one.slot.record
     if record is not None:
-        record.successes += 1
+        record.succeeded()
     slot, one.slot = one.slot, None
     return one.keys.end(one.key, slot, Outcome.SUCCESS, now, took=took)
 
@@ -134,7 +134,7 @@ def record(  # noqa: PLR0917 - one result, and all that is known of it
         return
     took = now - permit.acquired_at if duration is None else duration
     if outcome is Outcome.SUCCESS:
-        gate.successes += 1
+        gate.succeeded()
     known = one.keys.record_of(one.key) if outcome is Outcome.SUCCESS or outcome is Outcome.IGNORED else one.keys.known(one.key, now)
     if known is not None:
         outcome = _voted(delivery, known, slot, outcome, now, charged=charged)
@@ -145,7 +145,7 @@ def record(  # noqa: PLR0917 - one result, and all that is known of it
 def _voted(delivery: AnyDelivery, known: KeyRecord, slot: KeySlot | None, outcome: Outcome, now: float, *, charged: bool) -> Outcome:
     """Return what a result of this message is for its key: its own repeated failures are one among those of others."""
     if outcome is Outcome.SUCCESS:
-        known.successes += 1
+        known.succeeded()
         if delivery.history is not None:
             delivery.history.succeeded(_as_gate(known))
     elif outcome is Outcome.THROTTLED:
@@ -156,7 +156,8 @@ def _voted(delivery: AnyDelivery, known: KeyRecord, slot: KeySlot | None, outcom
         blame = history.blame_of(_as_gate(known))
         blame.failed(_as_gate(known), now, charged=charged)
         is_vote = history.votes_again(_as_gate(known))
-        known.failures += is_vote
+        if is_vote:
+            known.voted()
         blame.mark(_as_gate(known))
         if not is_vote:
             return Outcome.IGNORED

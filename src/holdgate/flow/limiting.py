@@ -79,7 +79,7 @@ class LimitChanges:
             self._waiting.regroup(gate)
         holds = limits.active and found is not None and self._holds(gate, seen, found, now)
         if holds is not gate.held_by_limit:
-            gate.held_by_limit = holds
+            gate.hold_by_limit(holds=holds)
             for assignment in gate.assignments:
                 assignment.mark_dirty()
         if found is None and not seen.told:

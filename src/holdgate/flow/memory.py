@@ -69,6 +69,10 @@ class Memory:
         if self.bound is not None and not assignment.full and assignment.weights.most >= self.share and self.is_enough(assignment):
             assignment.stop_fetching()
 
+    def freed(self) -> None:
+        """Note that something has ended: while it is tight, the sum is to be made anew."""
+        self.due = self.tight
+
     def is_enough(self, assignment: Assignment) -> bool:
         """Return whether as much waits here as may, by its share. Never if the broker sends what it likes: it is here all the same."""
         if self.bound is None or assignment.run.sends_unasked:

@@ -210,7 +210,7 @@ class Assignment:
         memory = self.run.memory
         if memory.tight:
             self.low = self.inbox.waiting // 2
-            memory.due = True
+            memory.freed()
             return True
         if self.has_enough:
             self.low = self.inbox.waiting // 2
