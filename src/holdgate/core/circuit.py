@@ -656,7 +656,7 @@ class Circuit:
 
     @property
     def _is_led(self) -> bool:
-        """Whether a fleet has said how it goes. Otherwise following.py is not asked for anything."""
+        """Whether there is guidance of a fleet. Otherwise following.py is not asked for anything."""
         return self._following.guidance is not None
 
     @property

@@ -252,7 +252,7 @@ class Following:
             half_open.ramp = own.after(half_open.ramp, now, proved=self.is_proved)
 
     def _lead(self, half_open: HalfOpen, before: Guidance | None, settings: RampSettings, now: float) -> None:
-        guidance, ramp = cast("Guidance", self.guidance), half_open.ramp  # `want` has said LEAD because of it
+        guidance, ramp = cast("Guidance", self.guidance), half_open.ramp  # `want` has returned LEAD because of it
         is_new = before is None or (before.phase, before.epoch) != (guidance.phase, guidance.epoch)
         if not isinstance(ramp, GuidedRamp):
             ramp = self._ramp = GuidedRamp(settings, ramp.full).after(ramp, now, proved=True)

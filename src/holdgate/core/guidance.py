@@ -2,7 +2,7 @@
 
 A worker that shares an ordered log with others (holdgate.fleet) learns from it how its circuits are to go: wait, ask for all, take this
 many, or be well again. It hands that to `Circuit.guide` as a `Guidance`, which is desired state: the same one twice changes nothing. It
-ends by itself at `until`. A worker whose log has fallen silent is back at its own rules without anybody having told it so.
+ends by itself at `until`. A worker whose log has fallen silent is back at its own rules by time alone.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ class KeyRecord:
     ) -> None:
         """Learn from a call that took `took` seconds and has ended. None for a call that began before this key was known.
 
-        `is_alone`: it has asked for the whole dependency, which is not closed. A failure then opens this key's circuit at once, so that
+        `is_alone`: it has asked for the whole dependency, which is not closed. A failure then opens this key's circuit immediately, so that
         another key asks next.
         """
         self.used_at = now

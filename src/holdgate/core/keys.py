@@ -19,7 +19,7 @@ what a message is to a circuit (flow/gate.py): one witness, and not as many as i
   changed its state. So five keys that fail in a row open the whole, five failures of one key do not, and a key that fails every second
   call for ever is one result in twenty at most.
 - *A slow call* of a key counts as slow under the same rule.
-- *A success* is counted each time, since it may end a row. It costs the whole as much evidence as it gives: whoever succeeds is well.
+- *A success* is counted each time, since it may end a row. It costs the whole as much evidence as it gives: a key that succeeds is well.
 - *Retry-After* of a failure is the key's alone.
 - *The one that asks for the whole* is a call of some key. If that fails, its key opens at once, so that the next to ask is another one: a
   key that is down for itself must not keep all others waiting.
@@ -69,7 +69,7 @@ class Keys:
     """The records of one dependency's keys. Must be used from one thread at a time, as its circuit.
 
     `held` is how many keys are held now. `freed` gets each key that may have room again while messages wait for it, and `waiting` is how
-    many wait: whoever keeps these messages (flow/key_waits.py) empties the one and counts the other.
+    many wait: flow/key_waits.py keeps these messages, empties the one and counts the other.
     """
 
     __slots__ = (

@@ -163,7 +163,7 @@ class Limiter:
         if self._window is not None:
             free = self._within("rate", self._window.free(now), free)
         free = self._within("quota", self._quota.free(now), free)
-        if self._chance.is_tested and self._gate.is_shut:  # whoever waits for the pace asks too late to show anything
+        if self._chance.is_tested and self._gate.is_shut:  # a call that waited for the pace asks too late to show anything
             return free
         return self._within("pace", self._pace.free(now), free)
 

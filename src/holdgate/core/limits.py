@@ -81,7 +81,7 @@ def share_of(limits: Limits, share: float) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class KeysSnapshot:
-    """How many keys a dependency has, at one moment. Which ones they are is not said.
+    """How many keys a dependency has, at one moment. Which ones they are stays in the process.
 
     - `known`: of so many something is remembered: they have failed or were throttled, or have numbers of their own.
     - `held`: so many of these are held, by their own circuit or limit.

@@ -84,7 +84,7 @@ class Outage:
         return self if self.since is not None else replace(self, since=now)
 
     def opened(self, now: float, settings: CircuitSettings) -> Outage:
-        """Return the outage after the circuit has opened at `now` because of what calls said."""
+        """Return the outage after the circuit has opened at `now` because of what calls showed."""
         is_first = self.since is None or not self.level
         rises = is_first or self.level > 1 or settings.open_multiplier is not None
         return replace(self.begun(now), level=level_raised(settings, self.level) if rises else self.level)

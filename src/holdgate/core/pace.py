@@ -99,7 +99,7 @@ class LearnedPace:
         self._idle = 0.0
         self._unsure = True
         self._is_first = True  # counted from the first start, and not from an opening
-        self._guessed = False  # a first opening said nothing
+        self._guessed = False  # a first opening showed nothing
         self._paced = 0.0  # the pace that the latest start has waited for
         self._border = 0.0  # that of the first call that was refused since the last opening
         self._extra = 0.0  # calls that a ramp has started since the last opening, over what the pace under it would have

@@ -61,7 +61,7 @@ class CircuitTotals:
     """What has happened to one circuit since it was made.
 
     - `succeeded`, `failed`: the calls that ended so, by the seconds they took.
-    - `ignored`: the calls that said nothing of the dependency, as a message that fails again by its own fault.
+    - `ignored`: the calls that showed nothing of the dependency, as a message that fails again by its own fault.
     - `throttled`: the calls that the dependency refused because they were too many for now.
     - `late`: the results that came after the circuit had changed, and were not judged.
     - `refused`: the calls that were not permitted.

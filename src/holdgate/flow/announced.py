@@ -26,7 +26,7 @@ _NONE: frozenset[Any] = frozenset()  # one for all: an empty set takes 216 bytes
 
 
 class Announced:
-    """What has been announced of one source. Each method says whether there is news, and takes it as told."""
+    """What has been announced of one source. Each method returns whether there is news, and notes it as announced."""
 
     __slots__ = ("_shares", "_source", "_undeclared", "_waits")
 

@@ -1,6 +1,6 @@
 """How much waits in the broker, how much of it we are willing to drain now, and how long that will take.
 
-*Willing.* An autoscaler that reads the lag starts workers in an outage, and the new ones hold as well; then they all come back at once. So
+*Willing.* An autoscaler that reads the lag starts workers in an outage, and the new ones hold as well; then they all come back together. So
 it should read what this worker is willing to drain: nothing of a held source, all of one whose circuits are closed, and a share of one that
 is coming back, as large as the ramp's share of its full limit. With several needs the smallest share counts. Where each message has needs
 of its own, it is all but what waits for a circuit and is passed by the others. Of what waits behind a pace it is a minute's worth: a
@@ -151,7 +151,7 @@ class BacklogBook:
         self._at = 0.0
 
     def note(self, found: Mapping[Source, Backlog], snapshot: Snapshot, ended: Mapping[str, int]) -> None:
-        """Keep what the broker said. `ended` is how many messages have ended ever, by topic or queue."""
+        """Keep what the broker has answered. `ended` is how many messages have ended ever, by topic or queue."""
         self._found, self._at = found, snapshot.at
         by_name = self._by_name(snapshot)
         self._rates = {source.name: self._rates.get(source.name) or DrainRate() for source in found}

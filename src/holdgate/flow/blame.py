@@ -160,7 +160,7 @@ class FailureHistory:
         self.refusals += 1
 
     def throttled_again(self, error: str) -> None:
-        """Count a start that ended because a dependency has too many calls for now. `error` is the type that said so."""
+        """Count a start that ended because a dependency has too many calls for now. `error` is the type of that refusal."""
         self.throttled += 1
         self.error = error
 
@@ -216,7 +216,7 @@ class FailureHistory:
 # Above this the dependency fails more than it works: such a failure shows little, and does not count as an attempt.
 _MOSTLY = 0.5
 
-# So many failures of a lone message take five minutes with the default backoffs: longer than that no source stands without a word.
+# So many failures of a lone message take five minutes with the default backoffs: longer than that no source stands unexplained.
 _NAMED_AT = 16
 
 

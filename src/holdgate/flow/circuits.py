@@ -132,7 +132,7 @@ class HealthProbes:
         """Take the slots of the probes that are due. Called before any grant, since a message would take them."""
         for gate in self.pending:
             if self._is_due(gate) and gate.circuit.may_acquire(now):
-                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # `may_acquire` has just said so
+                permit = self._permits[gate] = cast("Permit", gate.circuit.try_acquire(now))  # `may_acquire` was True just now
                 self._generations[gate] = permit.generation
                 gate.want_probe(wanted=False)
                 self.begun.append(gate)

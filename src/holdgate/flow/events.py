@@ -169,7 +169,7 @@ class KeysHeld(FlowEvent):
     """Some keys of a dependency are held, each by its own circuit or limit, while its other keys go on; or there are twice as many.
 
     `held` of the `known` keys are, and `waiting` messages in this process wait for them. A key is known once it has failed or was
-    throttled, or with its first call where each key has numbers of its own. Which keys they are is said nowhere.
+    throttled, or with its first call where each key has numbers of its own. No event names them.
     """
 
     dependency: str

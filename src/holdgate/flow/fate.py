@@ -114,7 +114,7 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
 
 
 def record_undeclared(gates: Mapping[str, Gate], delivery: AnyDelivery, attribution: Attribution, now: float) -> None:
-    """Count what the calls of dependencies came to that are no needs of the message; their circuits have been told by the calls.
+    """Count what the calls of dependencies came to that are no needs of the message; their circuits have counted the calls already.
 
     A message that comes again because one of them failed, or has throttled it, needs it from now on, until it is settled: the next attempt
     waits for its circuit, and has one vote there. Where calls have keys, it is not charged: the others' may be well while its own is down.

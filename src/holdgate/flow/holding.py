@@ -1,8 +1,8 @@
 """The hold of one source, and those that many sources have in common.
 
 *Since when* it lasts, and whether the next one is the same hold. A source whose circuit is half-open is released for each probe, for a
-moment: there is a permit to give, so nothing holds it. If the probe fails, it is held again. To whoever looks on, that is one hold, as long
-as the outage, and not one of a second after each try. So a hold that ends leaves behind which circuits were half-open then, and their
+moment: there is a permit to give, so nothing holds it. If the probe fails, it is held again. To a person who looks on, that is one hold, as
+long as the outage, and not one of a second after each try. So a hold that ends leaves behind which circuits were half-open then, and their
 generations. The hold after it is the same one as long as such a circuit is not closed, and has not been through more than this probe.
 
 *Together.* A circuit that opens holds every source that needs it, in one turn, and no message of any may start until the plan of that turn

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdgate.core.keys import Keys
     from holdgate.flow.gate import Gate
 
-# For so long some key must have been held before a first word (seconds): the gate of a limit is shut for less, mostly.
+# For so long some key must have been held before a first announcement (seconds): the gate of a limit is shut for less, mostly.
 _SETTLES_WITHIN = 5.0
 # The least time between two announcements of one dependency's keys (seconds), as for a limit (limiting.py).
 _NOT_BEFORE = 60.0

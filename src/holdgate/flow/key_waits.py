@@ -7,7 +7,7 @@ Nobody starves, and nobody starves others. Keys that have room again come in tur
 in line again at a time. A tenant that returns from an outage with ten thousand messages so takes its turn among the tenants, and those that
 were well all the time have each second lane (state.py).
 
-What time frees is in a heap; what a result frees is told by the keys themselves (`Keys.freed`). So a turn costs nothing for keys at which
+What time frees is in a heap; what a result frees is listed by the keys themselves (`Keys.freed`). So a turn costs nothing for keys at which
 nothing happens, however many are held.
 """
 

@@ -39,7 +39,7 @@ _BY_REFUSALS = frozenset({"throttled", "down"})
 
 # A limit is found by trying, so it moves all the time by some percent. Half as much again, or a third less, is another one.
 _MUCH = 1.5
-# The first pace is that of a burst, and the first width is one (seconds): who reads the log is told what comes of it.
+# The first pace is that of a burst, and the first width is one (seconds): a reader of the log gets what comes of it.
 _SETTLES_WITHIN = 10.0
 # The least time between two announcements of one limit (seconds): a limit that swings would fill the log.
 _NOT_BEFORE = 60.0

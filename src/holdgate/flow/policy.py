@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
-# Why a message was given up: its handler said so, its own failures were too many, or other messages show that its failures are its own.
+# Why a message was given up: its handler rejected it, its own failures were too many, or other messages show that its failures are its own.
 GivenUp = Literal["rejected", "attempts", "blame"]
 
 

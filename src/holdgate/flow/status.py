@@ -88,7 +88,7 @@ class LimitStatus(TypedDict):
 
 
 class KeysStatus(TypedDict):
-    """The keys of a dependency, each with a circuit and limits of its own. Which ones they are is not said."""
+    """The keys of a dependency, each with a circuit and limits of its own. Which ones they are stays in the worker."""
 
     known: int  # of so many something is remembered
     held: int  # so many of these are held
@@ -273,7 +273,7 @@ class Surroundings:
     """What a snapshot does not know of its worker.
 
     `wall` turns its moments into those of the wall clock. `began` is the wall clock's second at which the guard was entered. `backlog` is
-    what the brokers said last; a source that is missing is not known.
+    what the brokers answered last; a source that is missing is not known.
     """
 
     wall: Wall

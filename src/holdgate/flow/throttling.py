@@ -1,8 +1,8 @@
 """Throttled messages: how long one waits before it asks again, and when it is named as the one that its source waits behind.
 
-A dependency that says "not so fast" is well, and so is the message: it was no attempt, nobody is blamed, no circuit is told. The message
-waits at its place, before all that have not started yet, and asks again: after the time that it was told, or else after waits that grow by
-themselves.
+A dependency that says "not so fast" is well, and so is the message: it was no attempt, nobody is blamed, and no circuit counts it. The
+message waits at its place, before all that have not started yet, and asks again: after the time that the server asked for, or else after
+waits that grow by themselves.
 
 "Not so fast" may mean a second, the rest of a day, or for ever: a request that is larger than its whole limit is refused each time, while
 others pass. So the waits are bounded, at one call in two and a half minutes, and a message that was throttled often enough is named, in the
@@ -29,14 +29,15 @@ _GROWTH = 1.7
 _LONGEST = 150.0
 # Past this many steps every wait is the longest; the power must not overflow in a week of refusals.
 _STEPS = 16
-# A wait is longer by up to so much, so that those that were told the same second do not come back together. Never shorter: they were told.
+# A wait is longer by up to so much, so that those that were asked to wait for the same second do not come back together. It is never
+# shorter: a server has asked for it.
 _SPREAD = 0.1
 
 # So often a message asks before the others, because it had its turn. Then they come first: if it is the one that never passes, and asked
 # each time, nobody would ever be let in.
 _ITS_TURNS = 2
 
-# So many waits in a row take six minutes: longer than that no source stands without a word.
+# So many waits in a row take six minutes: longer than that no source stands unexplained.
 _NAMED_AT = 12
 
 
@@ -76,7 +77,7 @@ def is_news(history: FailureHistory, gate: Gate) -> bool:
 def wait(times: int, retry_after: float | None, longest: float, draw: float) -> float:
     """Return the seconds before a message asks again that was throttled for the n-th time in a row, from 1.
 
-    `retry_after` is what the server has told; None means nothing. It is believed up to `longest` seconds. `draw` is in [0, 1).
+    `retry_after` is what the server asks for; None means nothing. It is believed up to `longest` seconds. `draw` is in [0, 1).
     """
     told = retry_after if retry_after is not None and retry_after > 0 else None  # false for NaN, too
     plain = min(_LONGEST, _FIRST * _GROWTH ** min(times - 1, _STEPS)) if told is None else min(told, longest)
