@@ -21,8 +21,8 @@ what a message is to a circuit (flow/gate.py): one witness, and not as many as i
 - *A slow call* of a key counts as slow under the same rule.
 - *A success* is counted each time, since it may end a row. It costs the whole as much evidence as it gives: a key that succeeds is well.
 - *Retry-After* of a failure is the key's alone.
-- *The one that asks for the whole* is a call of some key. If that fails, its key opens immediately, so that the next to ask is another one: a
-  key that is down for itself must not keep all others waiting.
+- *The one that asks for the whole* is a call of some key. If that fails, its key opens immediately, so that the next to ask is another
+  one: a key that is down for itself must not keep all others waiting.
 - *Not so fast* goes to the limit of the whole only if `ALL_THROTTLED` different keys were throttled with no success in between, or if the
   whole is being asked already. A limit that all keys share, and that now and then lets some of them in, cannot be told from one by key: it
   belongs to a dependency without `key`.
