@@ -16,7 +16,7 @@ from tests.runtime.fake_lane import FakeLane, ManualClock, trip
 from holdgate.core import Circuit, CircuitSettings, CountWindow, Outcome, Permit, RampSettings, Rejected, State
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import GuardCircuit
-from holdgate.runtime.calling import current_attempt, is_async
+from holdgate.runtime.calling import current_attempt
 from holdgate.runtime.clock import SystemClock
 from holdgate.runtime.dependency import Dependency
 from holdgate.runtime.threads import HandlerThreads
@@ -531,32 +531,3 @@ async def test_a_failure_in_a_handler_is_gone_without_the_garbage_collector(form
         assert seen() is None
     finally:
         gc.enable()
-
-
-class _Charger:
-    async def __call__(self) -> None: ...
-
-
-async def _charge() -> None: ...
-
-
-@functools.wraps(_charge)
-def _run_to_its_end() -> None:
-    asyncio.run(_charge())
-
-
-@pytest.mark.parametrize(
-    ("fn", "colour", "wrapped_colour"),
-    [
-        (_charge, True, True),
-        (_Charger(), True, True),
-        (functools.partial(_Charger()), True, True),
-        (functools.partial(functools.partial(_charge)), True, True),
-        (print, False, False),
-        (_run_to_its_end, False, True),
-        (functools.partial(_run_to_its_end), False, True),
-    ],
-)
-def test_what_is_async_is_seen_through_partials_and_if_asked_through_wrappers(fn: Any, colour: bool, wrapped_colour: bool) -> None:
-    """A plain function may run what it wraps to its end; only who can await a result may take it for async."""
-    assert (is_async(fn), is_async(fn, through_wrappers=True)) == (colour, wrapped_colour)

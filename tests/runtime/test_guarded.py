@@ -295,7 +295,7 @@ class _Plain(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        awaits_what_it_is_given = isinstance(node.func, ast.Name) and node.func.id in {"answer_with", "_awaitable"}
+        awaits_what_it_is_given = isinstance(node.func, ast.Name) and node.func.id in {"answer_with", "awaitable"}
         return self.visit(node.args[-1]) if awaits_what_it_is_given else self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:

@@ -19,18 +19,9 @@ from holdgate.core.limits import Limits
 from holdgate.core.outcomes import Classifier, Matcher
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.runtime.access import Access, GuardCircuit, OwnCircuit
-from holdgate.runtime.calling import (
-    Calling,
-    access_here,
-    check_fallback,
-    check_function,
-    current_attempt,
-    is_async,
-    no_keywords,
-    run_async,
-    run_sync,
-)
+from holdgate.runtime.calling import Calling, access_here, current_attempt, run_async, run_sync
 from holdgate.runtime.clock import SystemClock
+from holdgate.runtime.functions import check_fallback, check_function, is_async, no_keywords
 from holdgate.runtime.guarded import caller_async, caller_sync, guard_function
 from holdgate.slips import suggest_keywords
 from holdgate.told import believable

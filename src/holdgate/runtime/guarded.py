@@ -29,21 +29,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from holdgate.core import Rejected
 from holdgate.core.permits import issue
 from holdgate.errors import CallNotPermitted, SettingsError
-from holdgate.runtime.calling import (
-    CalledDependency,
-    OwnCall,
+from holdgate.runtime.calling import CalledDependency, OwnCall, current_attempt, refuse, run_async, run_sync
+from holdgate.runtime.functions import (
     answer_with,
     apply_async,
     apply_sync,
     check_fallback,
     check_function,
-    current_attempt,
     is_async,
     named,
     no_coroutine,
-    refuse,
-    run_async,
-    run_sync,
 )
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any, Self, cast
 from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
-from holdgate.runtime.calling import current_attempt, is_async
+from holdgate.runtime.calling import current_attempt
+from holdgate.runtime.functions import is_async
 from holdgate.runtime.lane import Lane, TaskLane
 from holdgate.runtime.threads import HandlerThreads
 

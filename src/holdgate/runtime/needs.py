@@ -21,8 +21,8 @@ from holdgate.errors import NeedsError, Reject, SettingsError
 from holdgate.flow.message import AnyDelivery, Delivery, Source
 from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.policy import ByMessage
-from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.functions import is_async
 from holdgate.runtime.keys import with_keys
 from holdgate.runtime.wording import whereabouts
 

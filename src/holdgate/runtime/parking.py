@@ -10,7 +10,8 @@ from typing import cast
 from holdgate.errors import SettingsError
 from holdgate.flow.attribution import AttemptCalls
 from holdgate.flow.message import AnyDelivery
-from holdgate.runtime.calling import current_attempt, is_async, running_delivery
+from holdgate.runtime.calling import current_attempt, running_delivery
+from holdgate.runtime.functions import is_async
 
 log = logging.getLogger("holdgate")
 

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from holdgate.core import validation
 from holdgate.errors import CommandError, GuardClosed, SettingsError, WaitedTooLong
-from holdgate.runtime.calling import check_function, current_attempt, is_async, named, running_delivery
+from holdgate.runtime.calling import current_attempt, running_delivery
 from holdgate.runtime.dependency import check_name
+from holdgate.runtime.functions import check_function, is_async, named
 from holdgate.runtime.lane import Lane
 from holdgate.runtime.needs import check_list
 from holdgate.runtime.patient_calls import PatientCall, PatientCalls, Patients, Reply

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from holdgate.flow.gate import Gate
-from holdgate.runtime.calling import is_async
+from holdgate.runtime.functions import is_async
 from holdgate.runtime.threads import ThreadCall, start_daemon
 from holdgate.tasks import begin_later
 

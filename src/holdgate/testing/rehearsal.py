@@ -22,8 +22,8 @@ from typing import Any, cast
 from holdgate.errors import SettingsError
 from holdgate.flow.message import Delivery, Settlement
 from holdgate.flow.plan import Plan
-from holdgate.runtime.calling import is_async
 from holdgate.runtime.dependency import Dependency
+from holdgate.runtime.functions import is_async
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.handlers import check_handler
 from holdgate.runtime.needs import NeedsByHeader, NeedsSetting, named_needs
