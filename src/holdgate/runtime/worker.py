@@ -5,20 +5,13 @@ stops polling is thrown out of its group. It is cancelled only after a receive h
 tasks that the guard and its runs hold, so that no scope of the user's cancels them. `wait_for_end` waits for runs to end, however often the
 caller is cancelled.
 
-`Overdue` finds handlers that take too long. A handler is interrupted after the run's `timeout`, and named after `hold_warn_after`. There is
-no timer per message, because a handler that ends in time should cost nothing. Instead a run has one deadline: the earliest moment at which
-a handler that runs now can be overdue. At that moment all running handlers are looked at, and before it none is. A handler that begins
-after a look cannot be overdue before the next one, so one look per `timeout` is enough.
-
-What is ugly. A process that stood still wakes with all its timers due, so `Overdue` skips one look that comes late. Opening, draining and
-closing each have a time limit of their own, because each waits for other code that may never return.
+What is ugly. Opening, draining and closing each have a time limit of their own, because each waits for other code that may never return.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -29,7 +22,6 @@ import anyio
 from holdgate.core.causes import chain_of
 from holdgate.errors import HoldgateError, IntakeError, SettingsError
 from holdgate.flow.batch import Batch, batches_of
-from holdgate.flow.events import HandlerStuck
 from holdgate.flow.gate import Gate
 from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
@@ -41,6 +33,7 @@ from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import name_some
 from holdgate.runtime.needs import with_known_needs
 from holdgate.runtime.outbox import Outbox, tell_way_out
+from holdgate.runtime.overdue import Overdue
 from holdgate.runtime.run_log import RunLog
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.standstill import Standstill
@@ -50,6 +43,7 @@ from holdgate.tasks import begin_later
 if TYPE_CHECKING:
     from holdgate.flow.attribution import Attribution
     from holdgate.flow.engine import Engine
+    from holdgate.flow.events import HandlerStuck
     from holdgate.flow.state import Assignment
     from holdgate.runtime.access import Access
     from holdgate.runtime.calling import CalledDependency
@@ -102,60 +96,6 @@ def raise_end(task: asyncio.Task[None]) -> None:
             link.__traceback__ = None
             link.__suppress_context__ = True
     raise error
-
-
-# -- handlers that take too long ------------------------------------------------------------------------------------------------------
-
-# A busy event loop runs its timers some milliseconds late. A timer that is later than this means that the loop stood still (seconds).
-_STOOD_STILL = 0.1
-# The loop reads and handles what has arrived meanwhile within a few steps, and this is more than enough for those (seconds).
-_CATCH_UP = 1.0
-
-
-class Overdue:
-    """Looks at the handlers of one run. `timeout` is in seconds; None means no limit. A handler is named every `warn_after` seconds."""
-
-    def __init__(self, timeout: float | None, warn_after: float, now: float) -> None:
-        self._timeout = math.inf if timeout is None else timeout
-        self._warn_after = warn_after
-        self._named: dict[Lane, tuple[AnyDelivery, int, float]] = {}  # what was named, which attempt of it, and when
-        self._waited = False  # the last look came late and interrupted nobody
-        self.next_at = now
-
-    def look(self, lanes: Iterable[Lane], now: float) -> list[HandlerStuck]:
-        """Interrupt the handlers that are overdue, and return those to name. Does nothing before `next_at`."""
-        late = now - self.next_at
-        if late < 0:
-            return []
-        # A process that stood still (stopped, starved, suspended) wakes with all its timers due. This timer may run before the handlers
-        # whose answers have long arrived, and cancelling them now would make a failure of work that is done. They get a moment to end.
-        self._waited = late > _STOOD_STILL and not self._waited
-        if self._waited:
-            self.next_at = now + min(late, _CATCH_UP)
-            return []
-        self.next_at = now + min(self._timeout, self._warn_after)
-        stuck: list[HandlerStuck] = []
-        named, self._named = self._named, {}
-        for lane in lanes:
-            if lane.delivery is not None and lane.started:
-                self._look_at(lane, lane.delivery, named.get(lane), now, stuck)
-        return stuck
-
-    def _look_at(
-        self, lane: Lane, delivery: AnyDelivery, last: tuple[AnyDelivery, int, float] | None, now: float, stuck: list[HandlerStuck]
-    ) -> None:
-        over = lane.since + self._timeout
-        if now >= over:
-            lane.time_out()
-        else:
-            self.next_at = min(self.next_at, over)
-        said = last[2] if last is not None and last[:2] == (delivery, delivery.attempt) else lane.since
-        if now >= said + self._warn_after:
-            stuck.append(HandlerStuck(now, delivery.source, delivery.position, now - lane.since))
-            said = now
-        if said != lane.since:
-            self._named[lane] = (delivery, delivery.attempt, said)
-        self.next_at = min(self.next_at, said + self._warn_after)
 
 
 # -- the run --------------------------------------------------------------------------------------------------------------------------
@@ -482,7 +422,7 @@ class Worker:
 
     def look_for_overdue(self, now: float) -> list[HandlerStuck]:
         """Interrupt handlers whose time is over, and return what to announce."""
-        return self._overdue.look(self.lanes, now)
+        return self._overdue.look(self.lanes, now) if now >= self._overdue.next_at else []  # each turn asks, and nearly none finds it due
 
     @property
     def read_ahead(self) -> int:

@@ -16,7 +16,7 @@ from holdgate import Delivery, Guard, RetryPolicy
 from holdgate.errors import SettingsError
 from holdgate.events import HandlerStuck
 from holdgate.runtime.lane import Lane
-from holdgate.runtime.worker import Overdue
+from holdgate.runtime.overdue import Overdue
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
