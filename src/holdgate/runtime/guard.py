@@ -141,11 +141,8 @@ class Guard:
         self._silence = Silence(self)
         self.fleet = FleetLink(self, check_fleet(fleet), self._clock.draw)
         self._pulse = Pulse(seconds("stall_after", stall_after))
-        self._last_resort = LastResort(self._drain_timeout, self._in_hand)
-        self._termination = Termination(self._ask_to_stop, signals, watch=self._last_resort.watch)
-        self._cut_off: list[str] = []  # where the messages stand whose handlers were cut off
-        self._in_threads = False  # whether one of them goes on in a thread
-        self._unended: list[Callable[[], bool]] = []  # for each that went on although it was cancelled: whether it still does
+        self.last_resort = LastResort(self._drain_timeout, self._in_hand)
+        self._termination = Termination(self._ask_to_stop, signals, watch=self.last_resort.watch)
         self._backlog = BacklogWatch(self, seconds("backlog_every", backlog_every))
         self._workers: dict[Worker, asyncio.Task[None]] = {}
         self.context = copy_context()  # belongs to no message; a turn may run in the context of any handler
@@ -187,7 +184,7 @@ class Guard:
                 await asyncio.sleep(0)  # a task that was made just now begins
         finally:
             await self._leave()
-        if error is None and self._termination.asked and (self._in_threads or self._unended):
+        if error is None and self._termination.asked and self.last_resort.is_kept_by_handlers:
             raise SystemExit(CUT_OFF)
         if error is None:
             self.unawaited.refuse("guard.run(...)")
@@ -628,17 +625,6 @@ class Guard:
         for worker in self._workers:
             worker.hurry()
 
-    @property
-    def drain_for(self) -> float:
-        """The seconds that a drain may take which begins now: `drain_timeout`, less what has passed since SIGTERM."""
-        return self._last_resort.drain_for
-
-    def was_cut_off(self, places: Sequence[str], *, in_threads: bool, unended: Sequence[Callable[[], bool]]) -> None:
-        """Note whose handlers a run has cut off, for the process's end: see last_resort.py."""
-        self._cut_off += places
-        self._in_threads = self._in_threads or in_threads
-        self._unended += unended
-
     def _in_hand(self) -> list[str]:
         return [place for worker in tuple(self._workers) for place in worker.in_hand()]
 
@@ -686,7 +672,7 @@ class Guard:
         if self._termination.asked and self._loop is not None:
             # `asyncio.run` waits for the threads of the loop's pool, some for five minutes and some for ever. It finds an empty one.
             self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-            self._last_resort.left(cut_off=self._cut_off, goes_on=lambda: any(goes_on() for goes_on in self._unended))
+            self.last_resort.left()
         self._prober.close()
         self._silence.stop()
         self._backlog.close()

@@ -69,8 +69,9 @@ class LastResort:
         self._left = threading.Event()
         self._ending = threading.Event()
         self._said = threading.Event()
-        self._goes_on: Callable[[], bool] = lambda: False
-        self._cut_off: Sequence[str] = ()
+        self._cut_off: list[str] = []  # where the messages stand whose handlers did not end in time
+        self._in_threads = False  # whether one of these handlers goes on in a thread
+        self._unended: list[Callable[[], bool]] = []  # for each that went on although it was cancelled: whether it still does
         self._asked_at: float | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,13 +87,20 @@ class LastResort:
         passed = 0.0 if self._asked_at is None else self._now() - self._asked_at
         return max(0.0, self._drain_timeout - passed)
 
-    def left(self, *, cut_off: Sequence[str], goes_on: Callable[[], bool]) -> None:
-        """Note that the guard was left: everything that it owes the broker is done.
+    def was_cut_off(self, places: Sequence[str], *, in_threads: bool, unended: Sequence[Callable[[], bool]]) -> None:
+        """Note whose handlers a run has cut off: of which messages, and whether some of those go on in threads, or though they were
+        cancelled. Each of `unended` returns whether it still does; it is called in another thread."""
+        self._cut_off += places
+        self._in_threads = self._in_threads or in_threads
+        self._unended += unended
 
-        `cut_off` are the places of messages whose handlers did not end in time. `goes_on` returns whether one of them was cancelled and
-        goes on all the same; it is called in another thread.
-        """
-        self._cut_off, self._goes_on = cut_off, goes_on
+    @property
+    def is_kept_by_handlers(self) -> bool:
+        """Whether a handler that was cut off may have gone on."""
+        return self._in_threads or bool(self._unended)
+
+    def left(self) -> None:
+        """Note that the guard was left: everything that it owes the broker is done."""
         self._left.set()
 
     def _start(self) -> None:
@@ -116,7 +124,7 @@ class LastResort:
             over_since = (over_since or now) if _is_over() else None
             if over_since is not None and now >= max(until, over_since + _JOINS_WITHIN):
                 self._end(asked, f"threads still run ({_threads()})", self._cut_off)
-            elif over_since is None and now >= max(until, left + _ENDS_WITHIN) and self._goes_on():
+            elif over_since is None and now >= max(until, left + _ENDS_WITHIN) and any(goes_on() for goes_on in self._unended):
                 self._end(asked, "handlers go on although they were cancelled", self._cut_off)
             sleep(_LOOKS_EVERY)
 

@@ -30,7 +30,7 @@ from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
-from holdgate.runtime.last_resort import name_some
+from holdgate.runtime.last_resort import LastResort, name_some
 from holdgate.runtime.needs import with_known_needs
 from holdgate.runtime.outbox import Outbox, tell_way_out
 from holdgate.runtime.overdue import Overdue
@@ -123,6 +123,7 @@ class RunOwner(Protocol):
     log_settings: LogSettings
     failures: FailureLog
     spans: AttemptSpans | None  # None means no spans
+    last_resort: LastResort
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -134,16 +135,6 @@ class RunOwner(Protocol):
 
     def hurry(self) -> None:
         """Stop every run, and wait for no handler."""
-        ...
-
-    @property
-    def drain_for(self) -> float:
-        """The seconds that a drain may take which begins now."""
-        ...
-
-    def was_cut_off(self, places: Sequence[str], *, in_threads: bool, unended: Sequence[Callable[[], bool]]) -> None:
-        """Note whose handlers a run has cut off: of which messages, and whether some of those go on in threads, or though they were
-        cancelled: each of `unended` returns whether it still does."""
         ...
 
 
@@ -336,8 +327,8 @@ class Worker:
             lane.let_go()
         self.guard.turn()
         if not self._is_quiet():
-            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self.guard.drain_for)
-        if not await self._until(self._is_quiet, self.guard.drain_for):
+            self.log.stops(sum(lane.delivery is not None for lane in self.lanes), self.guard.last_resort.drain_for)
+        if not await self._until(self._is_quiet, self.guard.last_resort.drain_for):
             await self._cut_off()
         self._flushed = await self.intake.flush()
 
@@ -361,7 +352,7 @@ class Worker:
             )  # fmt: skip
             self._left = len(left)
             go_on = [partial(_is_at, lane, delivery) for lane, delivery in in_work if delivery in unended]
-            self.guard.was_cut_off(place_all(left), in_threads=bool(threads), unended=go_on)
+            self.guard.last_resort.was_cut_off(place_all(left), in_threads=bool(threads), unended=go_on)
 
     async def _close(self) -> None:
         self.closed = True
