@@ -8,7 +8,7 @@ was read is handed over between two steps of the loop.
     read fails      it is read again after a pause, which grows. The log itself sees to its connection
     append fails    what was to be written is dropped, and so is what came meanwhile: it was about a moment that is over. The fleet's rules
                     say it again if it still matters
-    both            are told once, with the remedy that the log gives, and once when all is well again
+    both            have one line, with the remedy that the log gives, and one when all is well again
 
 A log that answers nothing and raises nothing needs no look here: who reads its own records knows how long none has come back
 (fleet/member.py), and goes by its own rules.
@@ -217,7 +217,7 @@ class Wire:
             raise FleetLogError("the log of the fleet has given up a call")
         return task.result()
 
-    # -- what is told -----------------------------------------------------------------------------------------------------------------
+    # -- what is written --------------------------------------------------------------------------------------------------------------
 
     def _failed(self, what: str, error: Exception) -> None:
         if not self._failing:

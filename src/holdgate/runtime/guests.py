@@ -19,7 +19,7 @@ What is ugly: a lane here has no task until an attempt begins, so all lanes of a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
@@ -28,33 +28,20 @@ from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import Worker, raise_end
+from holdgate.runtime.worker import RunHost, has_opened, raise_end
 
 if TYPE_CHECKING:
     from holdgate.flow.state import Assignment
     from holdgate.runtime.dependency import Dependency
 
 
-class GuestHost(Protocol):
+class GuestHost(RunHost, Protocol):
     """What a run of guests asks of its guard."""
 
     dependencies: dict[str, Dependency]
-
-    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
-        """Make a planned run, which `start` begins."""
-        ...
-
-    def start(self, worker: Worker) -> asyncio.Task[None]:
-        """Run a worker in a task that the guard holds."""
-        ...
-
-    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
-        """Drain these runs and wait until they have ended."""
-        ...
 
     def turn(self) -> None:
         """Bring everything up to date, now."""
@@ -173,7 +160,7 @@ class GuestLane(Lane):
         super().give_back(delivery)
 
     def quit(self) -> None:
-        """End an attempt of which nothing can be said: the message is the engine's again."""
+        """End an attempt that shows nothing: the message is the engine's again."""
         delivery = self.delivery
         self._close(None)
         if delivery is not None:
@@ -225,12 +212,7 @@ class GuestRun:
         """Begin, and return when messages may come. Raises what the run ended with instead."""
         worker = self.worker
         task = self.task = self._guard.start(worker)
-        try:
-            await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            await self._guard.finish({worker: task})
-            raise
-        if task.done():
+        if not await has_opened(self._guard, worker, task):
             raise_end(task)
 
     @property

@@ -130,7 +130,7 @@ class Home:
         ready: Future[None] = Future()
         own = threading.Thread(target=self._live, args=(ready,), name="holdgate guard", daemon=True)
         own.start()
-        self._own = own  # at once: whatever ends the wait, the thread is there, and `close` ends it
+        self._own = own  # before the wait: whatever ends that, the thread is there, and `close` ends it
         atexit.register(self._at_exit)
         ready.result()
 

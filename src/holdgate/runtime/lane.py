@@ -8,8 +8,8 @@ an attempt and the recorded settlement.
 Whose was a cancellation? It was ours if the lane is `interrupted`: the source was revoked, the run drains, the channel is lost. That is no
 verdict; after `timeout` it is a verdict of its own kind. It was the event loop's if the loop is shut down, by `asyncio.run` at its end or
 by a program that cancels every task: that reaches the run's own task as well, which only the guard holds. Every other one is the attempt's
-own, whoever sent it and however it got out: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand.
-It is charged like any failure of the message; a cancellation that nobody counted would be tried for ever.
+own, from wherever it came: a `cancel()` of its task, of a child, of a library's scope, or a CancelledError raised by hand. It is charged
+like any failure of the message; a cancellation that nobody counted would be tried for ever.
 
 Exceptions that end the process end no message: KeyboardInterrupt and SystemExit, alone or within a group. Raised in a task they stop the
 event loop on the spot, and `asyncio.run` then cancels the broker client's own tasks together with ours: no commit is answered any more, and

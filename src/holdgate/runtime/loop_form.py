@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from holdgate.errors import CommandError
 from holdgate.flow.message import Delivery, Source, unknown_attribute
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.handlers import Handler
 from holdgate.runtime.lane import Lane, LaneOwner, exit_in
 from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
-from holdgate.runtime.worker import Worker, log_end, raise_end
-
-
-class LoopOwner(Protocol):
-    """What the loop form asks of its guard."""
-
-    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
-        """Make a planned run, which `start` begins."""
-        ...
-
-    def start(self, worker: Worker) -> asyncio.Task[None]:
-        """Run a worker in a task that the guard holds."""
-        ...
-
-    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
-        """Drain these runs and wait until they have ended."""
-        ...
+from holdgate.runtime.worker import RunHost, Worker, has_opened, log_end, raise_end
 
 
 def _no_handler(source: Source) -> NoReturn:
@@ -196,7 +179,7 @@ class LoopLane(Lane):
 class Deliveries:
     """What `guard.deliveries` returns. Enter it, then loop over it. Leaving it drains. The loop ends by itself when the guard stops."""
 
-    def __init__(self, guard: LoopOwner, intake: Intake[Any], plans: RunSettings) -> None:
+    def __init__(self, guard: RunHost, intake: Intake[Any], plans: RunSettings) -> None:
         self._guard = guard
         self._intake = intake
         self._plans = plans
@@ -204,7 +187,7 @@ class Deliveries:
         self._lane: LoopLane | None = None
         self._task: asyncio.Task[None] | None = None
         self._current: LoopDelivery | None = None
-        self._told = False  # what ended the run was raised, or the loop ended with it
+        self._end_is_known = False  # what ended the run was raised, or the loop ended with it
 
     async def __aenter__(self) -> Self:
         if self._worker is not None:
@@ -213,22 +196,17 @@ class Deliveries:
         self._lane = LoopLane(worker)
         worker.lanes.append(self._lane)  # the run's one lane is taken: no lane is made
         task = self._task = self._guard.start(worker)
-        try:
-            await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            await self._guard.finish({worker: task})
-            raise
-        if task.done():
-            self._told = True
+        if not await has_opened(self._guard, worker, task):
+            self._end_is_known = True
             raise_end(task)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         worker, _, task = self._entered()
         await self._guard.finish({worker: task})
-        if error is None and not self._told:
+        if error is None and not self._end_is_known:
             raise_end(task)
-        elif not self._told:
+        elif not self._end_is_known:
             log_end(worker, task)
 
     def __aiter__(self) -> Self:
@@ -254,7 +232,7 @@ class Deliveries:
             else:
                 self._current = LoopDelivery(delivery, lane)
                 return self._current
-        self._told = True
+        self._end_is_known = True
         raise_end(task)
         raise StopAsyncIteration
 

@@ -6,12 +6,12 @@ So this file keeps what the reader knows, and says what the reader does not know
 
 - *A circuit.* From its opening until it closes it is one outage. A probe that fails is one line, with the next try. The ramp is one line
   when it begins, and one for each cut. At the end there is one line with the length, the failed calls and what has waited.
-- *A limit.* It is not an outage, and told when it is found, when it is another by much, and when it is over.
+- *A limit.* It is not an outage, and has a line when it is found, when it is another by much, and when it is over.
 - *A source.* It is released for a moment while a probe runs, which nobody needs to know. `_known` has the reasons that the reader was given
   for each source, and `_actual` those of now. The two are compared after the events of a turn. A difference that a half-open circuit
-  explains is not told: it ends when the circuit closes or opens.
+  explains has no line: it ends when the circuit closes or opens.
 
-Every event that is not told here is written at DEBUG, in its own words (log.py).
+Every event that has no line here is written at DEBUG, by its own text (log.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
 
 class _Lines(list[Line]):
-    """The lines of one turn. `asides`: what is told at DEBUG is among them."""
+    """The lines of one turn. `asides`: those at DEBUG are among them."""
 
     def __init__(self, words: Callable[[AnyEvent], tuple[int, str]], *, asides: bool) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class _Lines(list[Line]):
         self._asides = asides
 
     def aside(self, event: AnyEvent) -> None:
-        """Tell an event at DEBUG, in its own words."""
+        """Add the line of an event at DEBUG, by its own text."""
         if self._asides:
             self.append(Line(logging.DEBUG, self._words(event)[1], (event,)))
 
     def tell_or_aside(self, event: AnyEvent, text: str | None) -> None:
-        """Tell an event at INFO in these words; None means aside."""
+        """Add this line of an event at INFO; None means aside."""
         if text is None:
             self.aside(event)
         else:
@@ -163,7 +163,7 @@ class Outages:
     def tell(self, events: Iterable[AnyEvent], words: Callable[[AnyEvent], tuple[int, str]], *, asides: bool = True) -> list[Line]:
         """Return the lines for the events of one turn, in order. `words` are those of an event by itself.
 
-        `asides` False leaves out what is told at DEBUG: one line for each source, of which there may be ten thousand.
+        `asides` False leaves out those at DEBUG: one line for each source, of which there may be ten thousand.
         """
         lines = _Lines(words, asides=asides)
         thresholds: dict[str, ThresholdExceeded] = {}
@@ -342,7 +342,7 @@ class Outages:
         return self._explains_that(self._actual.get(source, ()), self._known.get(source, ()))
 
     def _explains_that(self, reasons: tuple[str, ...], told: tuple[str, ...]) -> bool:
-        """Return whether a probe under way explains why the reader was told of more reasons than there are.
+        """Return whether a probe under way explains why the reader knows of more reasons than there are.
 
         One that is over leaves the rest to the other: a source that needs both is free when both are over.
         """
@@ -373,8 +373,10 @@ class Outages:
             del self._actual[source]
 
     def _changed(self) -> list[Source]:
-        """Return the sources of which the reader has to be told something, those that are held first. There may be ten thousand, of few
-        kinds: whether a probe explains the difference is asked once for each kind."""
+        """Return the sources whose present state the reader does not know, those that are held first.
+
+        There may be ten thousand, of few kinds: whether a probe explains the difference is asked once for each kind.
+        """
         explained: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
         changed: list[Source] = []
         for source in (*self._actual, *self._known):

@@ -8,7 +8,7 @@ between callers.
     start      the call takes a place, and its message is offered
     GO         it was granted: the function runs, in the caller's own thread or task
     ended      the function has raised or returned. DONE, or RAISE what it raised, or it waits for the next GO
-    give_up    the caller has gone, whatever the call was doing: its place is forgotten, and nothing is said of what it needs
+    give_up    the caller has gone, whatever the call was doing: its place is forgotten, and what it needs learns nothing
     CLOSED     nothing starts any more, because the guard stops
 
 A message of a broker is tried again when it fails by its own fault; a call is not. Its caller knows what to do, and gets what was raised.
@@ -64,7 +64,7 @@ class PatientHost(GuestHost, Protocol):
         ...
 
 
-# A failure of the call's own is its caller's affair, at once. Failures of what it needs are waited out all the same.
+# A failure of the call's own is its caller's affair, immediately. Failures of what it needs are waited out all the same.
 _ONCE = RetryPolicy(attempts=1)
 
 # How often the run shows that it lives. Nothing waits for it (seconds).
@@ -136,7 +136,7 @@ class PatientLane(GuestLane):
     __slots__ = ()
 
     def begin(self) -> None:
-        """Begin the attempt. The current task, if there is one, is that of whoever has made room for it: the guard may not cancel it."""
+        """Begin the attempt. The current task, if there is one, is that of the call that has made room: the guard may not cancel it."""
         super().begin()
         self.task = None
 
@@ -233,7 +233,7 @@ class PatientCalls:
     # -- the steps of a call ----------------------------------------------------------------------------------------------------------
 
     def start(self, call: PatientCall) -> None:
-        """Let a call wait for its turn, which may come at once."""
+        """Let a call wait for its turn, which may come in this very step."""
         if call.is_over:
             return
         if self._guard.stopping:

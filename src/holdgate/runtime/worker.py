@@ -74,6 +74,32 @@ async def wait_for_end(runs: Mapping[Worker, asyncio.Task[None]]) -> None:
         raise cancelled
 
 
+class RunHost(Protocol):
+    """A guard, as those see it who have a run of their own on it (loop_form.py, guests.py)."""
+
+    def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
+        """Make a planned run, which `start` begins."""
+        ...
+
+    def start(self, worker: Worker) -> asyncio.Task[None]:
+        """Run a worker in a task that the guard holds."""
+        ...
+
+    async def finish(self, runs: Mapping[Worker, asyncio.Task[None]]) -> None:
+        """Drain these runs and wait until they have ended."""
+        ...
+
+
+async def has_opened(host: RunHost, worker: Worker, task: asyncio.Task[None]) -> bool:
+    """Wait until a run that was started is open, and return True; False if it has ended instead. A cancellation ends the run first."""
+    try:
+        await asyncio.wait({worker.opened, task}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await host.finish({worker: task})
+        raise
+    return not task.done()
+
+
 def log_end(worker: Worker, task: asyncio.Task[None]) -> None:
     """Log what ended a run that nobody waits for any more."""
     error = None if task.cancelled() else task.exception()
