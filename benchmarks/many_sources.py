@@ -25,7 +25,7 @@ from pathlib import Path
 from aiokafka import TopicPartition
 from benchmarks.flow_turn import Message, timed
 
-from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.core import Circuit
 from holdgate.flow.engine import Engine

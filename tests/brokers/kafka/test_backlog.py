@@ -13,7 +13,7 @@ from tests.runtime.stage import ORDERS
 from holdgate import Partition
 from holdgate.brokers.backlog import PartitionBacklogs
 from holdgate.brokers.kafka import KafkaIntake
-from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.flow.message import Backlog
 

@@ -15,8 +15,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from holdgate.brokers.kafka.assignments import RECORDS, KafkaDelivery, wrap
 from holdgate.brokers.kafka.client import AsTheyLie, Client
+from holdgate.brokers.kafka.deliveries import RECORDS, KafkaDelivery, wrap
 from holdgate.brokers.partitions import AssignedPartition
 
 if TYPE_CHECKING:

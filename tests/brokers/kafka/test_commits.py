@@ -9,8 +9,8 @@ from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, Il
 from tests.brokers.kafka.fakes import FakeClient, ended, record, turns_until
 
 from holdgate.brokers.commits import Commits
-from holdgate.brokers.kafka.assignments import RECORDS
 from holdgate.brokers.kafka.checks import TOO_LATE
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions
 
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from aiokafka import TopicPartition
 from tests.brokers.kafka.fakes import FakeClient
 
-from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.flow.message import Partition

@@ -9,8 +9,8 @@ from tests.brokers.kafka.drive import Drive
 from tests.brokers.kafka.fakes import FakeClient, ended, record
 
 from holdgate.brokers.commits import Commits
-from holdgate.brokers.kafka.assignments import RECORDS
 from holdgate.brokers.kafka.checks import TOO_LATE
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.kafka.membership import Membership, OwnedListener
 from holdgate.brokers.partitions import AssignedPartitions

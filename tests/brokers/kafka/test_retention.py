@@ -9,7 +9,7 @@ from tests.brokers.kafka.fakes import FakeClient, turns_until
 
 from holdgate.brokers import retention
 from holdgate.brokers.kafka import KafkaIntake, RecordsLost
-from holdgate.brokers.kafka.assignments import RECORDS
+from holdgate.brokers.kafka.deliveries import RECORDS
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.brokers.retention import Retention

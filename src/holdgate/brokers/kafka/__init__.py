@@ -9,8 +9,8 @@ try:
 except ImportError as error:
     raise MissingExtra("aiokafka is not installed: pip install 'holdgate[kafka]'") from error
 
-from holdgate.brokers.kafka.assignments import KafkaDelivery
 from holdgate.brokers.kafka.dead_letters import KafkaDeadLetters
+from holdgate.brokers.kafka.deliveries import KafkaDelivery
 from holdgate.brokers.kafka.fleet_log import KafkaFleetLog
 from holdgate.brokers.kafka.intake import KafkaIntake
 from holdgate.brokers.retention import RecordsLost

@@ -27,7 +27,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from holdgate.brokers.kafka.assignments import Record
+from holdgate.brokers.kafka.deliveries import Record
 from holdgate.errors import AlreadySettled, IntakeError
 from holdgate.tasks import begin_later
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
 
-from holdgate.brokers.kafka.assignments import KafkaDelivery
+from holdgate.brokers.kafka.deliveries import KafkaDelivery
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN
 from holdgate.brokers.letters import Runs, Template
 from holdgate.errors import IntakeError, SettingsError

@@ -42,8 +42,8 @@ from operator import is_, is_not
 
 from aiokafka import TopicPartition
 
-from holdgate.brokers.kafka.assignments import Record
 from holdgate.brokers.kafka.client import NO_PARTITION, Client
+from holdgate.brokers.kafka.deliveries import Record
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.flow.message import Partition, Source
 from holdgate.flow.plan import Plan

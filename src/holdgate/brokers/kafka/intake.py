@@ -3,7 +3,7 @@
 What happens when
 
 - `receive` is called: pauses and assignment are compared with what they should be, one poll is made (fetching.py), and its records are
-  handed out. Offsets are noted in the same step in which the client's position moves (assignments.py).
+  handed out. Offsets are noted in the same step in which the client's position moves (partitions.py).
 - the plan changes: `apply` pauses and resumes in the same step (fetching.py), and a hold also commits what is finished (commits.py). A
   source that was held is resumed a millisecond later, after its position was compared with the log's start (retention.py).
 - a rebalance begins or ends, or the group evicts this member: the callbacks of membership.py.
@@ -37,7 +37,6 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 from holdgate.brokers.backlog import PartitionBacklogs
 from holdgate.brokers.bell import give_to_user
 from holdgate.brokers.commits import Commits
-from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, KafkaDelivery, Message, Record, weigh
 from holdgate.brokers.kafka.checks import (
     STOPPED,
     TOO_LATE,
@@ -47,6 +46,7 @@ from holdgate.brokers.kafka.checks import (
     end_of_intake,
 )
 from holdgate.brokers.kafka.client import Client, SideConsumer
+from holdgate.brokers.kafka.deliveries import RECORDS, KafkaBatch, KafkaDelivery, Message, Record, weigh
 from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.letters import no_reject

@@ -49,9 +49,9 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from holdgate.brokers.commits import Commits
-from holdgate.brokers.kafka.assignments import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.checks import DuplicateInstanceId, end_of_intake
 from holdgate.brokers.kafka.client import Client
+from holdgate.brokers.kafka.deliveries import KafkaBatch, KafkaDelivery, Record
 from holdgate.brokers.kafka.fetching import Pauses
 from holdgate.brokers.partitions import AssignedPartitions
 from holdgate.errors import IntakeError

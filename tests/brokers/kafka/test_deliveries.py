@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.brokers.kafka.fakes import record
 
 from holdgate.brokers.kafka import KafkaDelivery
-from holdgate.brokers.kafka.assignments import RECORDS, KafkaBatch, Record, weigh, wrap
+from holdgate.brokers.kafka.deliveries import RECORDS, KafkaBatch, Record, weigh, wrap
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, InFlightPolls, OutOfSequence, RecordField
 from holdgate.flow.inbox import OVERHEAD
 from holdgate.flow.inflight import InFlight
