@@ -22,10 +22,10 @@ so with the figures, and every later consumer (after a reconnect, a give-back or
 its window: cancelling it while messages flow would break their order.
 
 Where messages need different things, some wait here for a circuit of their own while others go on (flow/passing.py). What waits would fill
-the window, and then nothing else comes. To give those back would not help: they come first again, and at once. So half of the prefetch may
-wait, and for each further half the window grows, by consumers beside the first one. When nothing waits any more the acks are held back
-until the wire is empty, and those consumers are cancelled. Their number stays small because each is a quarter of the window at least. They
-are no way out for a single active consumer, beside which no other gets anything.
+the window, and then nothing else comes. To give those back would not help: they come again immediately, before all others. So half of the
+prefetch may wait, and for each further half the window grows, by consumers beside the first one. When nothing waits any more the acks are
+held back until the wire is empty, and those consumers are cancelled. Their number stays small because each is a quarter of the window at
+least. They are no way out for a single active consumer, beside which no other gets anything.
 
 `Overflow` takes the messages that one more return may kill: they go to another queue instead of back to the one that would drop them. A
 message is written, confirmed and only then acked. A fault in between makes two of it and never none. What cannot be written goes back with

@@ -4,10 +4,10 @@ A hold makes no call. Messages stay out, in order and uncounted, within the pref
 it ends the whole channel. So `margin` seconds before it everything that is out goes back: the guard lets running handlers end, acks are
 flushed, the wire empties (a cancel while messages flow would break their order), and then
 
-    where nacks are uncounted and keep the order   cancel, nack in the order of arrival; the channel stays elsewhere
-    close the channel: the only way that keeps the order on every type of queue single active consumer                         close the
-    channel. A cancel with messages out breaks the order of such a queue. So does the
-                                                   consumer timeout: the next consumer is active as soon as the first message is back
+    where nacks are uncounted and keep the order   cancel, nack in the order of arrival; the channel stays
+    elsewhere                                      close the channel: the only way that keeps the order on every type of queue
+    single active consumer                         close the channel. A cancel with messages out breaks the order of such a queue. So does
+                                                   the consumer timeout: the next consumer is active as soon as the first message is back
     where only nacks wait (see below)              close the channel
 
 On a queue with a delivery limit, a closed channel costs each message one of its returns. A message near that limit goes to the overflow
