@@ -329,7 +329,7 @@ OTHER_REASONS: dict[str, dict[str, str]] = {
     },
     "Limits": {"rate": "most services have none that one meets", "concurrency": "`concurrency` of the run bounds it already"},
     "CircuitSettings": {"ramp": "RampSettings' own defaults"},
-    "RampSettings": {"full": "the guard knows how much runs at once"},
+    "RampSettings": {"full": "the guard knows how much runs in parallel"},
     "rehearse": {
         "needs": "as for `guard.run`",
         "dependencies": "`needs` names them itself, unless it is a function",

@@ -266,7 +266,7 @@ class DeadLetters(Protocol):
         ...
 
 
-# Seconds of the log that a newcomer gets first. Whoever is in a fleet has written within that time, also when all is quiet.
+# Seconds of the log that a newcomer gets first. A worker of a fleet has written within that time, also when all is quiet.
 LOOK_BACK = 30.0
 
 # Bytes of the largest record that a log must take, and that a fleet reads.

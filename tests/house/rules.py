@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import io
+import re
+import tokenize
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +24,14 @@ OWN_NAMES = ("holdgate.brokers.", "holdgate.testing")
 
 _DROPS = "asyncio.wait_for"
 
+# What the rules for prose name word by word, and what to write instead. What stands in backticks is code.
+WORDS = {
+    "at once": (re.compile(r"\bat once\b"), "immediately, or in parallel"),
+    "whoever": (re.compile(r"\bwhoever\b", re.IGNORECASE), "name the subject"),
+    "None:": (re.compile(r"\bNone: "), "None means"),
+}
+_CODE = re.compile(r"`[^`]*`")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -34,6 +45,12 @@ class Rule:
 def source() -> SourceTree:
     """Everything that the wheel carries."""
     return SourceTree(ROOT / "src")
+
+
+@cache
+def package() -> SourceTree:
+    """The product, without the laboratory."""
+    return SourceTree(ROOT / "src", "holdgate")
 
 
 @cache
@@ -86,6 +103,29 @@ def waits_that_drop_a_cancellation(tree: SourceTree) -> dict[str, str]:
     return found
 
 
+def words_to_avoid(tree: SourceTree) -> dict[str, str]:
+    """Find the words that have a plainer one, in docstrings, comments, log lines and error texts."""
+    found: dict[str, str] = {}
+    for file in tree:
+        met = [f"line {line}: {word!r}, write {instead}" for line, word, instead in _words_in(file)]
+        if met:
+            found[tree.shown(file)] = "; ".join(met)
+    return found
+
+
+def _words_in(file: SourceFile) -> Iterator[tuple[int, str, str]]:
+    texts = [
+        (token.start[0], token.string)
+        for token in tokenize.generate_tokens(io.StringIO(file.text).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    texts += [(node.lineno, node.value) for node in ast.walk(file.tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for first, text in sorted(texts):
+        plain = _CODE.sub(lambda code: "\n" * code.group().count("\n"), text)
+        for word, (pattern, instead) in WORDS.items():
+            yield from ((first + plain.count("\n", 0, met.start()), word, instead) for met in pattern.finditer(plain))
+
+
 def _has_own_names(file: SourceFile) -> bool:
     return file.name.startswith(OWN_NAMES)
 
@@ -97,5 +137,6 @@ RULES = {
     "circles": Rule("no file of src can be reached from itself by imports", lambda: files_in_circles(source())),
     "names": Rule("a class name stands for one class, outside brokers and testing", lambda: repeated_class_names(source())),
     "waits": Rule("no file of src calls asyncio.wait_for", lambda: waits_that_drop_a_cancellation(source())),
+    "words": Rule("no text of holdgate has a word that means two things", lambda: words_to_avoid(package())),
     "heirs": Rule("no class is there for its only heir", lambda: heirs.lone_bases(source())),
 }

@@ -176,3 +176,38 @@ def test_a_wait_that_may_drop_a_cancellation_is_found(written: Written) -> None:
     tree = written({"shop/till.py": "import asyncio\n\nasyncio.wait_for(x, 1)\n", "shop/bank.py": "pace.wait_for(1)\nasyncio.timeout(1)\n"})
 
     assert rules.waits_that_drop_a_cancellation(tree) == {"src/shop/till.py": "line 3: use asyncio.timeout"}
+
+
+# -- words ----------------------------------------------------------------------------------------------------------------------------
+
+_TEXTS = """\
+'''A head.
+
+It comes back at once.
+'''
+
+x = 1  # None: nothing, and whoever asks
+
+
+def fail() -> None:
+    raise ValueError(f"{x} fails at once")
+"""
+
+
+def test_words_that_have_a_plainer_one_are_found(written: Written) -> None:
+    """In docstrings, comments and texts, each with its line and what to write instead."""
+    found = rules.words_to_avoid(written({"shop/till.py": _TEXTS}))
+
+    assert found["src/shop/till.py"].split("; ") == [
+        "line 3: 'at once', write immediately, or in parallel",
+        "line 6: 'whoever', write name the subject",
+        "line 6: 'None:', write None means",
+        "line 10: 'at once', write immediately, or in parallel",
+    ]
+
+
+def test_code_is_no_prose(written: Written) -> None:
+    """A name is not a word, and neither is what stands in backticks."""
+    code = "def ring(at_once: bool) -> None: ...\n\n\nx = {None: 1}  # as `None: 1`\n"
+
+    assert rules.words_to_avoid(written({"shop/till.py": code})) == {}

@@ -54,11 +54,11 @@ class SourceFile:
 
 
 class SourceTree:
-    """Every Python file below a source folder (`src`), by its import name."""
+    """Every Python file below a source folder (`src`), or below one package in it, by its import name."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, package: str = "") -> None:
         self.root = root
-        found = [SourceFile(path, root) for path in sorted(root.rglob("*.py"))]
+        found = [SourceFile(path, root) for path in sorted((root / package).rglob("*.py"))]
         self.files = {file.name: file for file in found}
 
     def __iter__(self) -> Iterator[SourceFile]:

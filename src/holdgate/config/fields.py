@@ -25,7 +25,7 @@ NONE = "none"
 _NOT_IN_TOML = {"not_retryable": "names exception types, which are Python's: give them in the program"}
 
 
-# What must not be read by whoever reads an error, a log or a screen. A URL may have a password in it.
+# What must not be in an error, a log or on a screen. A URL may have a password in it.
 SECRETS = frozenset({"token", "read_token", "url", "sasl_plain_password"})
 MASKED = "********"
 # What no error quotes: an address that is wrong may be so for the password in it.
@@ -238,7 +238,7 @@ def described(hint: Any, unit: units.Unit | None = None) -> str:
 
 
 def says_none(hint: Any) -> bool:
-    """Whether "none" is one of its own words, and so cannot mean None: an order, say. Left out it is None."""
+    """Whether "none" is one of its own words, and so cannot mean None, as an order. Left out it is None."""
     return any(get_origin(each) is Literal and NONE in get_args(each) for each in alternatives(hint))
 
 

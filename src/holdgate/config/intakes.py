@@ -84,7 +84,7 @@ def new_intake(table: IntakeTable, given: Mapping[str, object], in_code: Mapping
 
 
 def with_dots(traced: Traced) -> Traced:
-    """Return the tables with each intake's `settings` by their names with dots. What is no table stays, and whoever reads it says so."""
+    """Return the tables with each intake's `settings` by their names with dots. What is no table stays, and is refused where it is read."""
     intakes = traced.data.get("intakes")
     if not isinstance(intakes, dict):
         return traced

@@ -113,7 +113,7 @@ def _of_workers(data: Mapping[str, object]) -> Table:
 
 
 def _runs_complete(traced: Traced) -> Traced:
-    """`[retry]` is under `[run.retry]`, and `[run]` under every `[runs.NAME]`. What is no table stays, and whoever reads it says so."""
+    """`[retry]` is under `[run.retry]`, and `[run]` under every `[runs.NAME]`. What is no table stays, and is refused where it is read."""
     data, moved = dict(traced.data), dict(traced.moved)
     retry = data.pop("retry", None)
     run = data.get("run", {})

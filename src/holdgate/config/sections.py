@@ -92,7 +92,7 @@ class _Resolver:
             made: Table = {}
             for name, table in self._dependencies.items():
                 if not isinstance(table, dict):
-                    made[name] = table  # whoever reads it says so
+                    made[name] = table  # it is refused where it is read
                     continue
                 section = self._chain(("dependencies", name), []).above(shared)
                 made[name] = {**section.own, "circuit": section.circuit}

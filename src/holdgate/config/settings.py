@@ -159,8 +159,8 @@ class Settings:
 
         - `guards`: those whose circuits and runs go on by what has changed. They keep windows, states and what is in hand.
         - `every`: seconds above 0, or a timedelta, between two looks at the file.
-        - `signals`: None means that SIGHUP reads it again at once, in the main thread, where nobody else handles the signal. False means
-          that it is never taken. True means that it is an error if it cannot be taken.
+        - `signals`: None means that SIGHUP reads it again immediately, in the main thread, where nobody else handles the signal. False
+          means that it is never taken. True means that it is an error if it cannot be taken.
 
         A file that is not valid changes nothing, and the log says why. Raises SettingsError.
         """

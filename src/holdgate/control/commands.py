@@ -103,7 +103,7 @@ def _source(guard: Controllable, target: str) -> Source:
 
 
 def _held(guard: Controllable, target: str) -> Source | str:
-    """Return the source of this name. A queue is held by its name, so that its hold is the same whoever gives it."""
+    """Return the source of this name. A queue is held by its name, so that its hold is the same from wherever it comes."""
     for source in guard.snapshot().sources:
         if str(source) == target and source.name != target:
             return source

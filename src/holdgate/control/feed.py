@@ -1,8 +1,8 @@
 """The event stream: every event of the guard as it happens, and once a second how things stand.
 
 Theory of operation. `EventFeed` keeps the last events of the guard, numbered, and wakes the streams. A stream keeps its own place in that
-list, so nothing is queued for a client: a slow one finds more events at once, or a gap that the next frame closes. What is sent is made
-once and shared by all streams.
+list, so nothing is queued for a client: a slow one finds more events in one frame, or a gap that the next frame closes. What is sent is
+made once and shared by all streams.
 
 A client that was cut off comes back with the id of the last event that it has (`Last-Event-ID`), and gets what came after it. The id begins
 with a mark of this process: after a restart, or too long a time, the client gets a frame alone, which has all of the present.

@@ -1,6 +1,6 @@
 """The peers of a worker: other workers whose status its page shows, so that a fleet is one table.
 
-The worker asks them, and not the browser. Whoever looks at three in the morning has often a tunnel to one pod and reaches no other, while
+The worker asks them, and not the browser. An operator at three in the morning often has a tunnel to one pod and reaches no other, while
 the pods reach each other; and no worker has to let a page of another origin read it. What is asked is `GET /status?limit=0` of addresses
 from the configuration, and nothing that came over the network: no redirect is followed, and of an answer only what has the form of a
 status is passed on (shape.py). No command goes to a peer.
@@ -41,7 +41,7 @@ _ANSWER_AT_MOST = 256 * 1024
 _PIECES_AT_MOST = 2000
 # A fleet that one still reads as a table.
 _PEERS_AT_MOST = 100
-# So many at the same time: a round of a hundred should not open a hundred files at once.
+# So many at the same time: a round of a hundred should not open a hundred files in parallel.
 _TOGETHER = 20
 log = logging.getLogger("holdgate")
 

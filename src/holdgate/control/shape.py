@@ -23,7 +23,7 @@ def fitting(value: object, kind: Any) -> Any:
     """Return `value` with the fields of `kind` alone. Raises WrongShape.
 
     `kind` is a TypedDict, a list, one of these or None, or `bool`, `int`, `float` or `str`. A field that is missing is None where it may be
-    None: the other one may be older.
+    None, because the other one may be older.
     """
     if is_typeddict(kind):
         given = cast("dict[str, object]", _of(dict, value))

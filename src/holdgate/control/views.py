@@ -3,7 +3,7 @@
 Reading costs time on the worker's loop: a status of ten thousand sources takes a good part of a tenth of a second. So what was read is
 given out again for a short while, however many ask, and for longer the more it has cost: reading never takes more than a tenth of the
 loop's time. What an operator or the guard changes is seen by the next reading all the same, as long as that bound allows it. That the
-guard stops happens once, so it is seen at once: a probe must not call a worker ready that takes nothing more.
+guard stops happens once, so it is seen immediately: a probe must not call a worker ready that takes nothing more.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Theory of operation
 ===================
 
-Behind a rate limit a refusal is no accident. There was no token, so a call right after it is refused as well; and whoever yields is not
+Behind a rate limit a refusal is no accident. There was no token, so a call right after it is refused as well; and one that yields is not
 refused for a while. Where one call in fifty is refused whatever else goes on, the next one is let in, and a lower pace changes nothing.
 
     suspected   the pace has fallen to half of what it was, by one yield after another

@@ -84,7 +84,7 @@ class Circuit:
     Raises SettingsError unless `name` is a str and `settings` are CircuitSettings.
     """
 
-    # The usual case runs once per message or call, and so is spelled out six times. Whoever changes one looks at all; each is compared
+    # The usual case runs once per message or call, and so is spelled out six times. A change of one is a change of all; each is compared
     # with the way that it shortens, in the tests named here. A seventh is not worth its price.
     #     record, and try_acquire before it    tests/core/test_circuit_model.py
     #     renew                                tests/core/test_circuit_renew.py

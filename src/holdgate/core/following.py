@@ -85,7 +85,7 @@ class GuidedRamp(Ramp):
 
     @property
     def stage_ends(self) -> float | None:
-        """None: time ends no stage."""
+        """Return None, because time ends no stage."""
         return None
 
     def is_due(self, now: float) -> bool:  # noqa: ARG002 - as that of `Ramp`

@@ -15,9 +15,9 @@ but an agreement. Nobody can speak with the others, so all follow one rule that 
     ramp    after 200 calls without a refusal: up, faster and faster, to see whether far more is there
     hold    while three refusals in a row show the same limit: then nobody else draws from it (sole_use.py)
 
-Whoever is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the larger
-is refused more often. Whoever is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then, something
-has changed, and it is measured again as at first.
+A worker that is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the
+larger is refused more often. One that is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then,
+something has changed, and it is measured again as at first.
 
 Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and a climb costs one in the time in which a
 quarter is regained, about 50 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.

@@ -12,8 +12,8 @@ place each time. So a refusal is compared with the one before, in two ways, and 
 The first is believed before the second: in front of a bucket without room, what was let in is always less than the limit.
 
 With an answer the pace stays a little under the pace of the refusal, or at what was let in, which is exact or a little less. It does not
-climb. Whoever is refused there nevertheless was wrong: the pace was no limit, or somebody else has come. Then everything begins anew, and
-the next such pace is believed by a little less; after the third doubt only what was let in counts.
+climb. A worker that is refused there nevertheless was wrong: the pace was no limit, or somebody else has come. Then everything begins anew,
+and the next such pace is believed by a little less; after the third doubt only what was let in counts.
 
 Among ten that share, three refusals within 1.5 % are rare, and a wrong answer costs one refusal. What it does for who is alone: at one call
 in five seconds, a refusal in 200 calls instead of one in ten.

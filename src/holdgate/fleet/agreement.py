@@ -7,7 +7,7 @@ Theory of operation
     WAIT   the dependency is down for all: nobody calls it but the conductor, one call at a time
     RAMP   it is back, and the fleet takes it back with a limit that rises
 
-    claim  a worker wants to conduct. The first claim of the next epoch in the log has it, whoever else claims the same one. In WELL
+    claim  a worker wants to conduct. The first claim of the next epoch in the log has it, and no other claim of the same one. In WELL
            it counts only if enough workers are bad by the log: no worker opens alone for others. In an outage it always counts, because
            only the log decides whether the conductor before it is silent
     lead   the conductor's whole verdict. Only that of the present epoch, by its holder, counts
@@ -18,8 +18,8 @@ The race that epochs are for: a conductor is frozen in the middle of a ramp, oth
 The first one wakes and writes what it had in mind: the next stage. It is of an old epoch, so it changes nothing for anyone, and its writer
 reads the claim that ended it before it reads its own line.
 
-Whoever has just come reads the last seconds of the log first, and may have missed the claim. It believes the last verdict that it reads,
-until it has read a word of its own: from there on it has seen everything that others have seen.
+A worker that has just come reads the last seconds of the log first, and may have missed the claim. It believes the last verdict that it
+reads, until it has read a word of its own: from there on it has seen everything that others have seen.
 
 `now` is the reader's own clock, and only dates what is read. It decides nothing here, so two readers with clocks an hour apart agree.
 """
@@ -243,7 +243,8 @@ class Agreement:
         if self.course is Course.WELL:
             self._begin(now)
             self.marks.clear()
-        # Whoever has read the claim in the log's past takes it for new. An age is rounded down, so nobody's outage becomes older by that.
+        # A worker that has read the claim in the log's past takes it for new. An age is rounded down, so nobody's outage becomes older by
+        # that.
         self.began = min(self.began, now - lead.age)
 
     def _wait(self, lead: Lead, now: float) -> None:

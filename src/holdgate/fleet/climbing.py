@@ -7,10 +7,10 @@ The stages are those of core/ramp.py. A circuit alone pays for one step too many
 all, and everybody stands still until the next probe. So a fleet looks at what comes before the failures: calls that take longer.
 
     light     calls take about as long as usual. The limit grows as in a circuit alone
-    crowded   they take half as long again: they wait for each other, and more at once make them wait longer. An eighth more
+    crowded   they take half as long again: they wait for each other, and more in parallel make them wait longer. An eighth more
     full      they take three times as long: the dependency does all that it can. The limit stays until that has changed
 
-The race that this is for: a cache is cold, so there are 7 places where 160 calls have been usual. Eight calls at once are all good, and so
+The race that this is for: a cache is cold, so there are 7 places where 160 calls have been usual. Eight in parallel are all good, and so
 are sixteen, which take three times as long. Thirty-two take longer than their callers wait: all fail, and the dependency has worked for
 nobody. Here the limit stays at sixteen, and rises as the cache warms.
 

@@ -167,7 +167,7 @@ class Concern:
         return facts is not None and facts.state is State.OPEN and facts.opened_by is not None and facts.opened_by is not Reason.FLEET
 
     def overslept(self, now: float) -> None:
-        """Note that this worker has not listened for a while: whoever seems silent was not heard."""
+        """Note that this worker has not listened for a while: a member that seems silent was not heard."""
         self.agreement.heard_at = now
 
     # -- A look --------------------------------------------------------------------------------------------------------------------

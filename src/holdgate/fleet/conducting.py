@@ -7,7 +7,7 @@ Theory of operation
     good    the ramp begins. Its stages are judged as in a circuit alone, but by the results of all workers together, and by how long their
             calls took (climbing.py)
     failed  the next wait. After two failed probes the epoch is given back: a worker whose own network is broken must not be the one that
-            asks for all. The wait goes on for whoever takes over
+            asks for all. The wait goes on for the next conductor
     up      a good stage at what all workers can do together
 
 A conductor decides, writes, and goes on when it reads its own verdict in the log: until then nothing has been decided. So it never is

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from holdgate.fleet.records import LARGEST_NUMBER, Bad, Good, StageTally
 
-# First failures that are written at once, and how soon there is another one (per second). With the good word after each, 20 workers at a
-# failure rate of 0.3 and ten calls a second write 17 lines a second.
+# First failures that are written immediately, and how soon there is another one (per second). With the good word after each, 20 workers
+# at a failure rate of 0.3 and ten calls a second write 17 lines a second.
 FIRST_FAILURES = 3.0
 FIRST_FAILURES_PER_SECOND = 0.15
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 # How soon a worker answers a newcomer, or speaks when trouble has begun, spread by chance (seconds).
 ANSWER_WITHIN = 1.0
 
-# What a worker writes at most: at once, and per second. It is for a defect of ours: by the rules it writes less than two a second.
+# What a worker writes at most: in one burst, and per second. It is for a defect of ours: by the rules it writes less than two a second.
 RECORDS = 30.0
 RECORDS_PER_SECOND = 10.0
 
@@ -84,7 +84,7 @@ MOST_OUTSTANDING = 30
 # Events that are never taken must not fill a worker's memory.
 NEWS_KEPT = 256
 
-# Of the round trip: how much of it a shorter one takes off. A longer one is believed at once, because a stage must not end too early.
+# Of the round trip: how much of it a shorter one takes off. A longer one is believed immediately, because a stage must not end too early.
 _SETTLES = 0.1
 
 

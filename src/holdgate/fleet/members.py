@@ -1,7 +1,7 @@
 """Members: who else is in the fleet, by what this worker has read, and by its own clock.
 
 A worker says when it will speak again. One that has been silent for three times as long is gone; one that leaves in order says so. In quiet
-times a beat comes every half minute, and as soon as somebody is in trouble every two seconds. So whoever was lost in a quiet time is
+times a beat comes every half minute, and as soon as somebody is in trouble every two seconds. So a member that was lost in a quiet time is
 noticed within three short beats of the first trouble: then every worker that lives has spoken.
 
 No time of another machine is looked at. An age is what this worker's own clock has counted since it read the record.
@@ -39,10 +39,10 @@ LONGEST_SHORT_BEAT = 4
 # One beat may be late, and one lost.
 BEATS = 3
 
-# A fleet that is larger needs another design. Whoever floods the log with made-up workers fills no memory.
+# A fleet that is larger needs another design. A log that is flooded with made-up workers fills no memory.
 MOST_MEMBERS = 1000
 
-# What a worker may have in the log at once, and what it gains per second: several times what it writes.
+# What a worker may have in the log in one burst, and what it gains per second: several times what it writes.
 RECORDS = 1000.0
 RECORDS_PER_SECOND = 30.0
 
@@ -112,7 +112,7 @@ class Roster:
         self._counted.clear()
 
     def silent(self, now: float, troubled: Container[str]) -> list[str]:
-        """Return who has not spoken when it should have. Whoever needs one of `troubled` has had reason to speak for three such beats."""
+        """Return who has not spoken when it should have. A worker that needs one of `troubled` has had reason to for three beats."""
         return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * self._beat(member, troubled)]
 
     def _beat(self, member: Member, troubled: Container[str]) -> int:

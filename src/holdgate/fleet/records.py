@@ -3,7 +3,7 @@
 A record is one JSON object with short keys: the version, the fleet, the worker, the worker's own number of it, the kind, and the fields of
 the kind. A person can read the log with the client's own tools, and a newer version may add fields and kinds, which older ones skip.
 
-Whoever may write to the log may write anything. So `decode` looks at the length first, takes no number, text or name that is out of its
+A user that may write to the log may write anything. So `decode` looks at the length first, takes no number, text or name that is out of its
 range, and returns None for whatever it does not know: nothing in here raises for bytes, and what comes out can be used without a look.
 """
 

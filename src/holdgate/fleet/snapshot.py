@@ -1,4 +1,4 @@
-"""What one worker shows of its fleet: a frozen reading, for `status`, the page and whoever asks why nothing moves."""
+"""What one worker shows of its fleet: a frozen reading, for `status`, the page and people who ask why nothing moves."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ there.
     release            ends either. The fleet then comes back as from an outage: one probe, then the ramp
     reset              everything is well, at the full rate immediately
 
-Whoever comes later must hear of it, and reads the last seconds of the log alone. So a word that is in force is repeated, with the time that
-is left of it. A repetition has the number of its word, and never outdoes a word with a larger one; a new word outdoes whatever the log had
-before it. So an old hold that one worker repeats just after its release is not revived.
+A worker that comes later must hear of it, and reads the last seconds of the log alone. So a word that is in force is repeated, with the
+time that is left of it. A repetition has the number of its word, and never outdoes a word with a larger one; a new word outdoes whatever
+the log had before it. So an old hold that one worker repeats just after its release is not revived.
 """
 
 from __future__ import annotations

@@ -320,7 +320,7 @@ class Engine:
     def bring(self, assignment: Assignment, delivery: AnyDelivery, now: float) -> bool | None:
         """Do `received_quietly` and `follow` in one step, for a small delivery that comes alone: its bytes are not counted.
 
-        False: it was taken in, and is on the waiting list. None: nothing was done, because it is not the usual case.
+        False means that it was taken in, and is on the waiting list. None means that nothing was done, because it is not the usual case.
         """
         run, gates, inbox = assignment.run, assignment.all_need, assignment.inbox
         if gates is None or assignment.held or assignment.full or assignment.results.suspected or self.needs_turn or run.dirty:

@@ -100,7 +100,8 @@ class OutageSuspected(FlowEvent):
     `error` is the exception type, with its module: add it to the `failures` of what is down. Of the last `of` messages `failed` did.
     `since` is when the hold began, `began` when the first of these messages failed. `status` is that of the HTTP answer in the exception;
     None means that there is none. `is_bug`: it is an error of the program, such as KeyError, and more likely a bug or a change of the
-    messages' format than an outage. `needs` are what the failing messages need, where each has its own; None: the sources are held.
+    messages' format than an outage. `needs` are what the failing messages need, where each has its own; None means that the sources are
+    held.
     """
 
     sources: tuple[Source, ...]
@@ -282,6 +283,6 @@ class CommandEnded(FlowEvent):
 AnyEvent = Event | FlowEvent | FleetEvent
 
 # The fields of all events that are moments of the monotonic clock beside `at`, and not durations: those ahead of the event, and those
-# behind it. Whoever writes an event down for a reader with another clock has to turn these.
+# behind it. A writer of events for a reader with another clock has to turn these.
 AHEAD = ("until", "next_try")
 BEHIND = ("since", "began", "outage_since", "acquired_at", "asked")

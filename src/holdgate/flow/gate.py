@@ -43,7 +43,7 @@ class Gate:
     def __init__(self, circuit: Circuit, keys: Keys | None = None) -> None:
         self.name = circuit.name
         self.circuit = circuit
-        self.keys = keys  # its keys, each with limits and a circuit of its own; None: it has none
+        self.keys = keys  # its keys, each with limits and a circuit of its own; None means no keys
         self.reasons = (f"circuit:{circuit.name}",)  # of a source that it alone holds
         # The deliveries that wait for it, by run and number of arrival: the waiting list puts them in and takes them out.
         self.lines: dict[Any, dict[int, Any]] = {}
@@ -53,7 +53,8 @@ class Gate:
         self.successes = 0
         self.recoveries = 0  # those of the successes whose message had failed here before
         self.failures = 0  # votes
-        # Whose message alone has failed here again and again: sources fetch in the hold, to have another one to ask with. None: no such.
+        # Whose message alone has failed here again and again: sources fetch in the hold, to have another one to ask with. None means that
+        # there is no such message.
         self.asked_by: Any = None
         self.down_since = 0.0  # when it last left CLOSED
         self.probed = False  # it has a health probe

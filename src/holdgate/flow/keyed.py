@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 class KeyOfMessage:
-    """The key of one message at one dependency. `slot` is what it counts by while it is in work; None: nothing is known of its key."""
+    """The key of one message at one dependency. `slot` is what it counts by while it is in work. None means that nothing
+    is known of its key."""
 
     __slots__ = ("key", "keys", "slot")
 

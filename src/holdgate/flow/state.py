@@ -71,7 +71,7 @@ class Assignment:
         self.by_message = by_message  # each message needs something of that; else all of them need all of it
         self.gates: tuple[Gate, ...] = () if by_message else self.may_need
         by_key = not by_message and any(gate.keys is not None for gate in self.gates)
-        self.all_need = None if by_message or by_key else self.gates  # None: ask the message. A look at it is all that the fast path pays
+        self.all_need = None if by_message or by_key else self.gates  # None means: ask the message. The fast path pays this look alone
         self.gate = self.gates[0] if len(self.gates) == 1 else None  # nearly every source needs one: the fast path asks it alone
         self.unknown_needs = gates is None
         self.inbox, self.passing = run.new_inboxes(by_message=self.all_need is None)

@@ -11,7 +11,7 @@ Theory of operation. Three things go wrong where a lifespan simply begins a task
   signal, beside the server's own.
 
 The signal stays the server's. Its handler is called as ever, and put back at the end. Nothing is wrapped outside of the main thread (a test
-client's), or where the signal kills at once and so belongs to nobody.
+client's), or where the signal kills immediately and so belongs to nobody.
 """
 
 from __future__ import annotations

@@ -143,7 +143,8 @@ HeldNeed = tuple[CallSummary, Circuit, int, Callable[[], float], "Access"]
 
 
 def begin(dependency: CalledDependency, key: Hashable = None) -> Call | Rejected:
-    """Admit one call, or refuse it. Reads the clock once. `key`: that of the call; None: that of the message in hand, if it has one."""
+    """Admit one call, or refuse it. Reads the clock once. `key`: that of the call. None means that of the message in
+    hand, if it has one."""
     attempt = current_attempt.get()
     call = _admit(dependency, attempt, key)
     if isinstance(call, tuple):

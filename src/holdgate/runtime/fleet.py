@@ -170,7 +170,7 @@ class FleetLink:
         self._guard = guard
         self._fleet = fleet
         self.is_in_one = fleet is not None  # the guard is in a fleet; for reading, in each turn
-        self._settings: FleetSettings | None = None  # None: those that the fleet was made with
+        self._settings: FleetSettings | None = None  # None means those that the fleet was made with
         self._draw = draw
         self._member: FleetMember | None = None
         self._wire: Wire | None = None

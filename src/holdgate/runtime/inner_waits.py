@@ -49,7 +49,7 @@ class InnerWaits:
             self._told_at = now
             log.info(
                 "%s: a call ended well after %s, and nine in ten take %s at most. If its client waits or tries again by itself, as SDKs do"
-                " with a 429, the guard cannot see that, and a handler is busy meanwhile: let the client give up at once",
+                " with a 429, the guard cannot see that, and a handler is busy meanwhile: let the client give up immediately",
                 self._circuit.name,
                 lasting(took),
                 f"{usual:g} s",

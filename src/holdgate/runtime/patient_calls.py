@@ -198,7 +198,7 @@ class CallIntake:
         return OVERHEAD * len(deliveries)
 
     def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:
-        """Nothing: whoever has called is told."""
+        """Nothing: the caller gets it."""
 
     async def flush(self) -> bool:
         self._ended.set()

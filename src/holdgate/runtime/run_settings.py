@@ -40,8 +40,8 @@ class RunSettings:
 
     `key_of` is set with order="key" alone; `has_key` says that the user gave it, or that the intake's
     messages have one. `lane_per_source`: as many lanes as there are sources.
-    `timeout`: seconds that a handler may take; None: no limit. `fallback`: what runs instead of it; None: nothing. `sorter` asks what each
-    message needs; None: all messages of a source need the same.
+    `timeout`: seconds that a handler may take; None means no limit. `fallback`: what runs instead of it; None means nothing. `sorter` asks
+    what each message needs; None means that all messages of a source need the same.
     """
 
     run: Run
@@ -94,7 +94,7 @@ def plan_run(
     handled: Iterable[str] | None = None,
     declared: Iterable[Dependency] = (),
 ) -> RunSettings:
-    """Check the settings of a run. `handled`: the names that have a handler; None: one for all. `declared`: what the guard was given.
+    """Check the settings of a run. `handled`: the names that have a handler; None means one for all. `declared`: what the guard was given.
     Raises SettingsError with the values that clash."""
     check_intake(intake)
     refuse_function_of_nothing("needs", needs)
@@ -114,7 +114,7 @@ def plan_run(
         names.check(intake.names)
     falling_back = _fallback(fallback, fallback_after, fallback_concurrency, batch)
     rejects = dead_letters is not None or (isinstance(intake, Rejecting) and intake.can_reject)
-    # What a lane takes at once does not wait: only what is left behind it fills an inbox.
+    # What a lane takes immediately does not wait: only what is left behind it fills an inbox.
     inbox = intake.inbox + (batch or 0)
     run = Run(
         names,

@@ -124,7 +124,7 @@ def test_rabbitmq_takes_back_and_names_the_next_command() -> None:
         ("redis://:secret@localhost/0", {}, "3600 s / 3600 s = 1 time, so such a task runs 1 more time"),
         ("redis://localhost/0", {"visibility_timeout": 600}, "3600 s / 600 s = 6 times, so such a task runs 6 more times"),
         ("sqs://", {"visibility_timeout": 43200}, "3600 s / 43200 s = 0 times, so none comes twice"),
-        ("redis://localhost/0", {"visibility_timeout": 0}, "a task that is unacked is handed to another worker at once"),
+        ("redis://localhost/0", {"visibility_timeout": 0}, "a task that is unacked is handed to another worker immediately"),
     ],
 )
 def test_others_hand_out_what_is_not_acked_in_time(broker: str, options: dict[str, Any], words: str) -> None:

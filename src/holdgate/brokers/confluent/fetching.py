@@ -20,8 +20,8 @@ All partitions share one queue inside librdkafka, so one that delivers brings al
     nothing is hungry       nothing needs to come, but rebalances and errors do: every half second one message is taken. A partition that
                             is held for as long as a fetch has messages, in half seconds, is paused by then, and no half second sooner
 
-A pause outlives its assignment in librdkafka, even an `unsubscribe`. So `Taps` remembers for each partition whether it is paused, whoever
-has it meanwhile.
+A pause outlives its assignment in librdkafka, even an `unsubscribe`. So `Taps` remembers for each partition whether it is paused, also
+while another member has it.
 
 Theory of operation: positions
 ==============================

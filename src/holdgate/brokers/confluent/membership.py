@@ -14,7 +14,7 @@ With an assignor that is not incremental (range, roundrobin), all partitions are
 and `group.protocol=consumer` the callbacks have only what goes and what comes, and the rest is consumed before and after.
 
 Where a partition goes on is decided here, and not by librdkafka: at the committed offset, or, without one, where the user's
-auto.offset.reset says. A number is better than "the beginning", because lag is known at once; and an offset that the log does not have
+auto.offset.reset says. A number is better than "the beginning", because lag is known immediately; and an offset that the log does not have
 any more is then retention's doing, and no new group (settings.py).
 
 A pause survives all of this in librdkafka. fetching.py remembers it, and resumes what is assigned and not held.

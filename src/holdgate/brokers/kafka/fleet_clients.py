@@ -195,7 +195,7 @@ class LogProducer:
 
 
 class _Ended(dict[Any, Any]):
-    """The connections of a client that has ended: one that comes later is closed immediately, and whoever uses it finds it closed."""
+    """The connections of a client that has ended: one that comes later is closed immediately, and its user finds it closed."""
 
     def __setitem__(self, key: Any, connection: Any) -> None:
         super().__setitem__(key, connection)

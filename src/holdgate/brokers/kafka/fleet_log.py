@@ -4,7 +4,7 @@ Theory of operation
 ===================
 
 One consumer reads the partition by assignment, without a group: nothing is committed, no rebalance comes, and a worker more or less is
-noticed by nobody. One producer writes to it; it is made at the first append, so that whoever only looks needs no permission to write.
+noticed by nobody. One producer writes to it; it is made at the first append, so that a reader needs no permission to write.
 
 Cancellation. Neither a poll nor a send is ever cancelled by a caller. Each runs in a task of its own, which the next call takes over:
 

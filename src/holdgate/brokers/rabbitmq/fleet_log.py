@@ -309,7 +309,8 @@ class _Given:
 class _Session:
     """One connection, with a channel that reads and one that writes, until its first fault.
 
-    `lost` is the error that ended it. None means that it has not ended. Whoever may not write loses the channel that writes, and reads on.
+    `lost` is the error that ended it. None means that it has not ended. A user that may not write loses the channel that writes, and reads
+    on.
     """
 
     def __init__(self, connection: Any, stream: str, explain: Callable[[BaseException | None], FleetLogError]) -> None:

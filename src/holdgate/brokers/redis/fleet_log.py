@@ -2,7 +2,7 @@
 
 The server numbers the records by its clock, so that the place "30 s ago" is known from its `TIME`, and no clocks are compared. A stream
 that was deleted is made again by the next record, and by its number that comes after all that was there. Only a server whose clock was set
-back numbers it lower; a reader would then wait for numbers that are past. So whoever has waited in vain looks at the last number.
+back numbers it lower; a reader would then wait for numbers that are past. So a reader that has waited in vain looks at the last number.
 
 redis-py has no part in what counts here. It would send a command again that was not answered in time, and the record would be in the log
 twice. Its time limits are one for each connection, and a read waits longer than anything else. So both are switched off, whatever the URL

@@ -1,8 +1,8 @@
 """One ShareConsumer and its thread. Everything that calls confluent-kafka is in this file.
 
-Each call of a ShareConsumer blocks, and two threads at once are refused. So a consumer has a thread of its own, which runs one call after
-the other. A caller that is cancelled leaves its call alone: records that a poll has acquired must not get lost between the two threads, so
-what nobody waits for any more stays in the thread's queue, before the close.
+Each call of a ShareConsumer blocks, and a second thread is refused meanwhile. So a consumer has a thread of its own, which runs one call
+after the other. A caller that is cancelled leaves its call alone: records that a poll has acquired must not get lost between the two
+threads, so what nobody waits for any more stays in the thread's queue, before the close.
 
 What librdkafka 2.16 does, and everything here is built on (tests/brokers/share/test_client_on_kafka.py shows each):
 

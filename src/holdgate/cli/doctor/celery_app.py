@@ -132,7 +132,7 @@ def _in_hand(multiplier: int, processes: Any) -> str:
 def _redelivered(transport: str, options: Mapping[str, Any], outage: float) -> str:
     after = float(options.get("visibility_timeout", _VISIBLE_AFTER[transport]))
     if after <= 0:
-        return f"on {transport} visibility_timeout is {after:g} s: a task that is unacked is handed to another worker at once"
+        return f"on {transport} visibility_timeout is {after:g} s: a task that is unacked is handed to another worker immediately"
     times = int(outage // after)
     twice = "so none comes twice" if times == 0 else f"so such a task runs {counted(times, 'more time')}"
     return (

@@ -26,7 +26,7 @@ url_argument = click.argument("url", required=False, envvar=FLEET_VARIABLE, meta
 
 @click.group()
 def fleet() -> None:
-    """Make and show the log by which the workers of a fleet agree, and command all of them at once.
+    """Make and show the log by which the workers of a fleet agree, and command all of them together.
 
     `create` and `show` ask the log at URL, and no worker. URL is kafka://HOST:PORT/TOPIC, amqp://HOST/VHOST?stream=NAME or
     redis://HOST/0?key=NAME, or HOLDGATE_FLEET_URL has it. `hold`, `release`, `force-open` and `reset` ask one worker, which tells the

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from holdgate.cli.worker.connection import WorkerConnection
 
 _NOTES = f"{ADDRESS_NOTES}\n{CODES}"
-# One slip stops twenty workers. Whoever has only one worker to stop has `holdgate hold`.
+# One slip stops twenty workers. For a single worker there is `holdgate hold`.
 _STOPS = "Every worker of the fleet will stop calling {}. Go on?"
-_RUSHES = "Every worker of the fleet will call {} at its full rate at once, whether it works or not. Go on?"
+_RUSHES = "Every worker of the fleet will call {} at its full rate immediately, whether it works or not. Go on?"
 
 sure_option = click.option("--yes", "sure", is_flag=True, help="Do not ask.")
 

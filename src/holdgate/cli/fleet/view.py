@@ -1,7 +1,7 @@
 """What the records of a log say of its fleets, as somebody sees it who only reads: a fold of them, and its tables.
 
 The records are folded by the same code as in a worker, one that never writes. Which fleets and dependencies there are is read off the
-records, too. Whoever may write to the log may have made all of it up: so both are bounded, and what is printed of a name is one line of
+records, too. A user that may write to the log may have made all of it up: so both are bounded, and what is printed of a name is one line of
 plain characters.
 """
 

@@ -7,7 +7,7 @@ a prefetch. A failed attempt waits and is tried again in the same task, uncounte
     a message comes     it is offered, and its task waits until it is granted
     failed: AGAIN       it waits again; its task runs the handler once more
     failed: REJECT      the broker rejects it, or its letter goes out first
-    held for too long   everything that waits goes back by nack, and comes again at once
+    held for too long   everything that waits goes back by nack, and comes again immediately
     the guard stops     the tasks that wait end, and leave their messages to the closing of the channel
 
 The broker takes back what is unacked for longer than its consumer timeout, and closes the channel with everything on it. So `_GIVE_BACK` of
@@ -330,7 +330,7 @@ class RabbitMQStation:
                 channel.forget(delivery.position)
         else:
             channel.settle(delivery.position, settlement)
-            message.lock()  # FastStream settles it no more, whoever asks
+            message.lock()  # FastStream settles it no more, whatever asks
 
     def _put_off(self, lane: GuestLane) -> None:
         """Give the permits back of a delivery whose task is gone, and let it wait out its message's return."""

@@ -293,7 +293,7 @@ class QueueSide:
             raise IntakeError(f"the in-memory broker has no queue {missing[0]!r}; MemoryBroker(queues=[{missing[0]!r}]) makes it")
 
     def failure(self) -> BaseException | None:
-        """Return None: this side has no task that could fail."""
+        """Return None, because this side has no task that could fail."""
         return None
 
     def take(self) -> Sequence[MemoryDelivery]:
