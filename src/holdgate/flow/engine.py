@@ -20,7 +20,7 @@ Who calls what, in which order. The driver is the runtime (guard.py, worker.py, 
     a probe ends        probe_ended, for each of take_probes
     an operator acts    hold, unhold, retry, skip, or a method of a circuit; then note; then turn
     a run ends          drain, then turn; wait until nothing is in flight; interrupted for what is cut off; remove_run
-    somebody looks      snapshot, totals, audit, is_held, at any time
+    somebody looks      snapshot, listed, totals, audit, is_held, at any time
 
 Theory of operation. There are two paths. The fast one is `pass_on`: one delivery after another of one source whose circuit is closed, a
 handful of attribute reads each. Everything else leaves its work to `turn`: let circuits see the time, regroup what waits, grant, and bring
@@ -43,6 +43,7 @@ What is ugly: `pass_on` repeats `succeeded` and `follow` for the common case, be
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -421,11 +422,9 @@ class Engine:
         assignment: Assignment = delivery.assignment
         if not assignment.alive:
             return self.interrupted(delivery, now)
-        excused = self._suspicions.failed(delivery, attribution, now)
+        excused = bool(attribution.unclaimed) and self._suspicions.failed(delivery, attribution, now)
         record(delivery, attribution, now, excused=excused)
         record_undeclared(self.gates, delivery, attribution, now)
-        if attribution.cause is Cause.RETURNED:
-            assignment.results_of(delivery).succeeded(delivery.history)
         note_no_attempt(delivery, attribution, error)
         if isinstance(delivery, Batch):
             return self._settle_batch(delivery, attribution, error, now, excused=excused)
@@ -459,7 +458,6 @@ class Engine:
             return SettledParts()
         record(batch, attribution, now)
         record_undeclared(self.gates, batch, attribution, now)
-        assignment.results.succeeded(batch.history)
         assignment.ended()
         parts, events = self._partial_settlement.settle(batch, items, requests, now)
         self._events.extend(events)
@@ -571,6 +569,10 @@ class Engine:
         """Return the read model at `now`."""
         in_force = self._commands.in_force if self._commands.pending else ()
         return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, in_force)
+
+    def listed(self) -> Counter[Assignment]:
+        """Return how many messages are on the waiting list, by assignment: for time, for a slot, or for a lane. Walks the whole list."""
+        return self._waiting.by_assignment()
 
     def totals(self) -> EngineTotals:
         """Return what has happened since the engine was made, up to the events that were taken last."""

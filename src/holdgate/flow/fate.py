@@ -99,7 +99,8 @@ def give_back(delivery: AnyDelivery, now: float) -> None:
 
 
 def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excused: bool = False) -> None:
-    """Settle the delivery's permits, one finding each, and charge the message with its own failure, unless it is `excused`."""
+    """Settle the delivery's permits, one finding each, count it among the run's results, and charge the message with its own failure,
+    unless it is `excused`."""
     # With several needs that match, nothing shows whose failure it was: doubt is never charged.
     charged = attribution.cause is Cause.DEPENDENCY and not attribution.shared
     for gate, permit, finding in zip(gates_of(delivery), delivery.permits or (), attribution.findings, strict=True):
@@ -109,7 +110,11 @@ def record(delivery: AnyDelivery, attribution: Attribution, now: float, *, excus
         else:
             keyed.record(delivery, gate, key, permit, finding, now, charged=charged)
     delivery.permits = None
-    if attribution.cause is Cause.MESSAGE and not excused:
+    if attribution.cause is Cause.RETURNED:
+        delivery.assignment.results_of(delivery).succeeded(delivery.history)
+    elif attribution.cause is Cause.DEPENDENCY:
+        delivery.assignment.results_of(delivery).failed_by_a_need()
+    elif attribution.cause is Cause.MESSAGE and not excused:
         history_of(delivery).charge()
 
 

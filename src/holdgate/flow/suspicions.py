@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from math import inf
 
-from holdgate.flow.attribution import Attribution, Cause
+from holdgate.flow.attribution import Attribution
 from holdgate.flow.blame import history_of
 from holdgate.flow.events import FlowEvent, OutageOver, OutageSuspected
 from holdgate.flow.gate import gates_of
@@ -58,12 +58,9 @@ class Suspicions:
         self._announced_at: dict[RunResults, float] = {}
 
     def failed(self, delivery: AnyDelivery, attribution: Attribution, now: float) -> bool:
-        """Note how an attempt ended; True if that is no fault of the message though no need claims it."""
+        """Note a failure that no need claims; True if that is no fault of the message."""
         assignment: Assignment = delivery.assignment
         results = assignment.results_of(delivery)
-        results.claimed += attribution.cause is Cause.DEPENDENCY
-        if not attribution.unclaimed:
-            return False
         before = bool(delivery.redelivered)
         conviction = assignment.run.retry.conviction
         kind = results.failed(history_of(delivery), attribution, conviction, now, redelivered=before)

@@ -203,6 +203,10 @@ class RunResults:
         kind.failed(again=again, new=before != history.unclaimed, enough=self.enough(conviction), now=now)
         return kind if kind.is_outage else None
 
+    def failed_by_a_need(self) -> None:
+        """Count a failure that a need claims."""
+        self.claimed += 1
+
     def _kind_of(self, failure: UnclaimedFailure) -> UnclaimedType:
         key = (failure.unclaimed, failure.status)
         kind = self._kinds.pop(key, None) or UnclaimedType(*key, is_bug=failure.is_bug)

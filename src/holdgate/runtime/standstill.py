@@ -6,11 +6,11 @@ on. What it starts in that moment is work that another process may have done alr
 what is still ours. Every lane that fetches work checks this. A timer checks too, because an idle process must notice as well, and because
 the timer runs before the lanes that the same step of the loop wakes up.
 
-`Silence`: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves. This should be impossible, and it
-has happened: a task factory that begins tasks early made a wake-up get lost between two tasks. Such a process looks well and does nothing.
-So a timer looks from outside at the state alone: what an assignment is owed, and which lane works on it. Of the
-engine's own bookkeeping, which may be what is wrong, the timer reads only the next deadline. In a process that works the timer finds
-nothing, because the code that takes deliveries in also hands them out in the same step of the loop.
+`Silence`: deliveries wait, nothing holds them, a lane is free, nothing is due, and yet nothing moves. This should be impossible, and it has
+happened: a task factory that begins tasks early made a wake-up get lost between two tasks. Such a process looks well and does nothing. So a
+timer looks from outside at the state alone: what an assignment is owed, and which lane works on it. Of the engine's own bookkeeping, which
+may be what is wrong, the timer reads only what waits and the next deadline. In a process that works the timer finds nothing, because the
+code that takes deliveries in also hands them out in the same step of the loop.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class WatchedRun(Protocol):
     opened: asyncio.Future[None]
     closed: bool
     lanes_lent: int
+    now: Callable[[], float]
 
     def sends_for(self, assignment: Assignment) -> bool:
         """Return whether a dead letter of this assignment is on its way now."""
@@ -138,25 +139,20 @@ class Silence:
     def look(self) -> None:
         """Look once."""
         before, self._seen = self._seen, {}
-        told, self.found = self.found, {}
-        snapshot = None
+        reported, self.found = self.found, {}
         for worker in self._guard.workers:
-            may_start = list(_may_start(worker))
-            if not may_start:
-                continue
-            snapshot = snapshot or self._guard.snapshot()
-            for assignment in _silent(worker, may_start, snapshot):
-                waiting = snapshot.sources[assignment.source].waiting
+            for assignment, waiting in _silent(worker):
                 last, looks = before.get(assignment, (waiting, 0))
                 self._seen[assignment] = waiting, (looks + 1 if last == waiting else 1)
                 if self._seen[assignment][1] >= _SILENT_LOOKS:
                     self.found[assignment] = (
                         f"{assignment.source}: {waiting} waiting, nothing holds them, a lane is free, and nothing moves"
                     )
-                    if assignment not in told:
-                        self._tell(assignment, snapshot)
+                    if assignment not in reported:
+                        self._report(assignment)
 
-    def _tell(self, assignment: Assignment, snapshot: Snapshot) -> None:
+    def _report(self, assignment: Assignment) -> None:
+        snapshot = self._guard.snapshot()
         log.error(
             "%s stands still though nothing holds it and a lane is free: restart this process, and report it to holdgate with this: %r, %r",
             assignment.source,
@@ -181,16 +177,18 @@ def _may_start(worker: WatchedRun) -> Iterator[Assignment]:
             yield assignment
 
 
-def _silent(worker: WatchedRun, may_start: Iterable[Assignment], snapshot: Snapshot) -> Iterator[Assignment]:
-    """Find those of them that are owed work which no lane does."""
+def _silent(worker: WatchedRun) -> Iterator[tuple[Assignment, int]]:
+    """Find those of them that are owed work which no lane does, and how many messages wait in each."""
+    may_start = list(_may_start(worker))
+    if not may_start:
+        return
+    listed = worker.engine.listed()
     deadline = worker.engine.next_deadline()
-    nothing_due = deadline is None or deadline <= snapshot.at
+    nothing_due = deadline is None or deadline <= worker.now()
     for assignment in may_start:
-        seen = snapshot.sources.get(assignment.source)
-        if seen is None:
-            continue
+        inbox, on_list = assignment.inbox, listed[assignment]
         # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
-        heads = seen.waiting != assignment.inbox.waiting and not any(gate.limited for gate in assignment.undeclared_waiting)
-        is_owed = nothing_due if heads else assignment.inbox.waiting or assignment.in_flight
+        heads = on_list and not any(gate.limited for gate in assignment.undeclared_waiting)
+        is_owed = nothing_due if heads else inbox.waiting or assignment.in_flight
         if is_owed and not worker.sends_for(assignment):
-            yield assignment
+            yield assignment, inbox.waiting + inbox.behind_passed + on_list
