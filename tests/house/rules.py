@@ -24,6 +24,9 @@ OWN_NAMES = ("holdgate.brokers.", "holdgate.testing")
 
 _DROPS = "asyncio.wait_for"
 
+# The floors that are tested file by file. Tests of other folders go by what a user does.
+_MIRRORED = ("core", "flow", "fleet", "runtime", "brokers")
+
 # What the rules for prose name word by word, and what to write instead. What stands in backticks is code.
 WORDS = {
     "at once": (re.compile(r"\bat once\b"), "immediately, or in parallel"),
@@ -126,6 +129,19 @@ def _words_in(file: SourceFile) -> Iterator[tuple[int, str, str]]:
             yield from ((first + plain.count("\n", 0, met.start()), word, instead) for met in pattern.finditer(plain))
 
 
+def tests_that_mirror_nothing(package: SourceTree, tests: SourceTree) -> dict[str, str]:
+    """Find the files of tests that are not named after a file of the package: `flow/gate.py` is tested in `flow/test_gate[_part].py`."""
+    found: dict[str, str] = {}
+    for file in tests:
+        folder, name = file.path.relative_to(tests.root).parent, file.path.stem
+        mirrored = package.root / "holdgate" / folder
+        if not name.startswith("test_") or folder.as_posix().partition("/")[0] not in _MIRRORED or not mirrored.is_dir():
+            continue
+        if not any(f"{name}_".startswith(f"test_{each.stem}_") for each in mirrored.glob("*.py")):
+            found[tests.shown(file)] = f"src/holdgate/{folder.as_posix()} has no file of this name"
+    return found
+
+
 def _has_own_names(file: SourceFile) -> bool:
     return file.name.startswith(OWN_NAMES)
 
@@ -137,6 +153,7 @@ RULES = {
     "circles": Rule("no file of src can be reached from itself by imports", lambda: files_in_circles(source())),
     "names": Rule("a class name stands for one class, outside brokers and testing", lambda: repeated_class_names(source())),
     "waits": Rule("no file of src calls asyncio.wait_for", lambda: waits_that_drop_a_cancellation(source())),
+    "mirror": Rule("a file of tests has the name of what it tests", lambda: tests_that_mirror_nothing(package(), tests())),
     "words": Rule("no text of holdgate has a word that means two things", lambda: words_to_avoid(package())),
     "heirs": Rule("no class is there for its only heir", lambda: heirs.lone_bases(source())),
 }

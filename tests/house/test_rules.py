@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.house import known, rules
 from tests.house.heirs import lone_bases
+from tests.house.tree import SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from tests.house.tree import SourceTree
 
     Written = Callable[[dict[str, str]], SourceTree]
 
@@ -211,3 +210,22 @@ def test_code_is_no_prose(written: Written) -> None:
     code = "def ring(at_once: bool) -> None: ...\n\n\nx = {None: 1}  # as `None: 1`\n"
 
     assert rules.words_to_avoid(written({"shop/till.py": code})) == {}
+
+
+# -- mirror ---------------------------------------------------------------------------------------------------------------------------
+
+MIRRORED = (
+    *("flow/test_gate", "flow/test_gate_of_iron", "flow/test_gates", "flow/test_bank", "flow/keeper"),
+    *("core/test_gate", "core/scenes/test_any", "cli/test_any"),
+)
+
+
+def test_a_file_of_tests_is_named_after_what_it_tests(tmp_path: Path) -> None:
+    """With a part of that behind the name, or without; one that only begins alike is another. Other folders go by other rules."""
+    for path in ("src/holdgate/flow/gate.py", "src/holdgate/core/circuit.py", *(f"tests/{each}.py" for each in MIRRORED)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+
+    found = rules.tests_that_mirror_nothing(SourceTree(tmp_path / "src"), SourceTree(tmp_path / "tests"))
+
+    assert set(found) == {"tests/flow/test_gates.py", "tests/flow/test_bank.py", "tests/core/test_gate.py"}
