@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
     from holdgate.flow.gate import Gate
     from holdgate.flow.state import Run
+    from holdgate.runtime.handlers import Handler
 
-Handler: TypeAlias = Callable[[Delivery[Any]], Awaitable[object]]
 NeedsOf: TypeAlias = Callable[[Delivery[Any]], Dependency | Iterable[Dependency]]
 OneNeeds: TypeAlias = Sequence[Dependency] | NeedsOf
 NeedsSetting: TypeAlias = OneNeeds | Mapping[str, OneNeeds]

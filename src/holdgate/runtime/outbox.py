@@ -172,17 +172,17 @@ async def _publish(target: DeadLetters, letter: DeadLetter) -> None:
 
 
 def _letter(delivery: AnyDelivery, error: BaseException | None, worker: str) -> DeadLetter:
-    trial: FailureHistory = delivery.history  # every rejected message has one
+    history: FailureHistory = delivery.history  # every rejected message has one
     # People read these times beside other systems' logs, so they come from the wall clock. The duration comes from the monotonic one.
     now = time.time()
     return DeadLetter(
         delivery=delivery,
         attempts=delivery.attempt,
-        first_failure=now - (trial.last_failed_at - trial.first_failed_at),
+        first_failure=now - (history.last_failed_at - history.first_failed_at),
         last_failure=now,
         exception=None if error is None else _kind(error),
         text=_text(error),
-        reason=trial.reason if error is None or find(error, Reject) is not None else None,
+        reason=history.reason if error is None or find(error, Reject) is not None else None,
         worker=worker,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,8 +21,9 @@ from holdgate.slips import refuse_function_of_nothing
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from holdgate.runtime.handlers import Handler
+
 KeyOf = Callable[[Delivery[Any]], object]
-Handler = Callable[[Delivery[Any]], Awaitable[object]]
 
 _ORDERS = ("source", "key", "none")
 
@@ -38,10 +39,9 @@ _INTAKE = ("names", "order", "inbox", "rebalance_timeout", "open", "receive", "a
 class RunSettings:
     """A run that is known to be good, and what the runtime needs beside it.
 
-    `key_of` is set with order="key" alone; `has_key` says that the user gave it, or that the intake's
-    messages have one. `lane_per_source`: as many lanes as there are sources.
-    `timeout`: seconds that a handler may take; None means no limit. `fallback`: what runs instead of it; None means nothing. `sorter` asks
-    what each message needs; None means that all messages of a source need the same.
+    `key_of` is set with order="key" alone; `has_key` says that the user gave it, or that the intake's messages have one.
+    `lane_per_source`: as many lanes as there are sources. `timeout`: seconds that a handler may take; None means no limit. `fallback`: what
+    runs instead of it; None means nothing. `sorter` asks what each message needs; None means that all messages of a source need the same.
     """
 
     run: Run

@@ -79,7 +79,7 @@ class Undeclared:
     def __init__(self, guard: Owner) -> None:
         self._guard = guard
         self._shared: set[str] = set()  # names of two dependencies, which a warning has named
-        self._is_full = False  # and a warning was written
+        self._is_full = False  # as many were taken up as may be, and a warning was written
 
     def take_up(self, dependency: Dependency, run: Run, source: Source) -> GuardCircuit | None:
         """Return the guard's circuit for a dependency that a handler of this run calls, and take the dependency up if it is not known.
