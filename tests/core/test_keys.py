@@ -369,3 +369,22 @@ def test_a_key_takes_less_than_a_kilobyte(outcomes: tuple[Outcome, ...]) -> None
         tracemalloc.stop()
     assert len(whole.keys) == count
     assert (after - before) / count < 1000
+
+
+def test_messages_that_wait_are_counted_for_their_key_and_for_all() -> None:
+    """Those that come and those that leave."""
+    whole = Whole()
+    first, other = whole.keys.known("a", 0.0), whole.keys.known("b", 0.0)
+    whole.keys.count_waiting(first, 2)
+    whole.keys.count_waiting(other, 1)
+    whole.keys.count_waiting(first, -1)
+    assert (first.waiting, other.waiting, whole.keys.waiting) == (1, 1, 2)
+
+
+def test_keys_that_have_room_again_are_taken_once() -> None:
+    """Each with every result that may have made room, until somebody takes them."""
+    whole = Whole()
+    record = whole.keys.known("a", 0.0)
+    whole.keys.count_waiting(record, 1)
+    whole.keys.look_again()
+    assert (whole.keys.take_freed(), whole.keys.take_freed()) == ([record], [])

@@ -69,7 +69,7 @@ class Keys:
     """The records of one dependency's keys. Must be used from one thread at a time, as its circuit.
 
     `held` is how many keys are held now. `freed` gets each key that may have room again while messages wait for it, and `waiting` is how
-    many wait: flow/key_waits.py keeps these messages, empties the one and counts the other.
+    many wait: flow/key_waits.py keeps these messages.
     """
 
     __slots__ = (
@@ -211,6 +211,16 @@ class Keys:
     def _note_freed(self, record: KeyRecord) -> None:
         if record.waiting:
             self.freed.append(record)
+
+    def count_waiting(self, record: KeyRecord, change: int) -> None:
+        """Add `change` to the messages that wait for a key."""
+        record.waiting += change
+        self.waiting += change
+
+    def take_freed(self) -> list[KeyRecord]:
+        """Return the keys that may have room again since the last call."""
+        freed, self.freed = self.freed, []
+        return freed
 
     def snapshot(self) -> KeysSnapshot:
         """Return how many keys there are."""

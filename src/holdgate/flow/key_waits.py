@@ -65,8 +65,7 @@ class KeyLine:
     def change(self, by: int) -> None:
         """Count messages that come or leave."""
         self.count += by
-        self.record.waiting += by
-        self.keys.waiting += by
+        self.keys.count_waiting(self.record, by)
 
     def forget_the_left(self) -> None:
         """Let go of messages that have left, when most of the heap are such."""

@@ -348,8 +348,7 @@ def _freed(gates: Iterable[Gate]) -> Iterator[KeyRecord]:
     """Take the keys that may have room again."""
     for gate in gates:
         if gate.keys is not None and gate.keys.freed:
-            freed, gate.keys.freed = gate.keys.freed, []
-            yield from freed
+            yield from gate.keys.take_freed()
 
 
 class GrantRound:
