@@ -33,7 +33,7 @@ CALLS: dict[str, Callable[[Stage], object]] = {
 
 # Those that only read, those that come before there is anything to do, those that ask for a turn if they left it work, and the turn itself.
 WITHOUT = {
-    *("take_probes", "take_events", "next_deadline", "snapshot", "totals", "is_held", "audit"),
+    *("take_probes", "take_events", "next_deadline", "snapshot", "listed", "totals", "is_held", "audit"),
     *("add_gate", "add_run"),
     *("met", "received_quietly", "bring", "next", "follow", "succeeded", "pass_on", "skip"),
     "turn",
