@@ -267,3 +267,37 @@ def test_failures_in_a_row_are_a_rule_of_their_own() -> None:
     """Whatever the window holds; and none where it is off."""
     assert Thresholds(CircuitSettings(consecutive_failures=3)).breach(3, 3, 0, 3) == Breach(Reason.CONSECUTIVE_FAILURES, 3, 3)
     assert Thresholds(CircuitSettings(consecutive_failures=None)).breach(3, 3, 0, 3) is None
+
+
+def test_while_each_call_is_to_be_looked_at_none_is_quick() -> None:
+    """Not even one that took no time; afterwards the same are as before. To be asked so again changes nothing."""
+    evidence = evidence_of(SLOW_AFTER_ONE)
+    evidence.succeeded_after(0.003)
+    for always, quick in ((False, 0.003), (True, -1.0), (True, -1.0), (False, 0.003)):
+        evidence.look_at_each(always=always)
+        assert evidence.quick == quick
+    evidence.look_at_each(always=True)
+    evidence.succeeded_after(0.004)
+    assert evidence.quick == -1.0
+
+
+def test_nothing_has_been_quick_at_first() -> None:
+    """Metrics add these seconds up."""
+    assert evidence_of(SLOW_AFTER_ONE).quick_seconds == 0.0
+
+
+def test_a_breach_is_news_once_until_the_episode_is_forgotten() -> None:
+    """The first time ever, and the first time after that."""
+    evidence = evidence_of(SLOW_AFTER_ONE)
+    assert [evidence.begin_episode() for _ in range(3)] == [True, False, False]
+    evidence.forget_episode()
+    assert [evidence.begin_episode() for _ in range(2)] == [True, False]
+
+
+def test_after_a_change_of_settings_a_good_result_is_judged_too() -> None:
+    """By the new rules the results so far may be too many bad ones."""
+    evidence = evidence_of(SLOW_AFTER_ONE)
+    evidence.breach()
+    assert evidence.window.enough > 0
+    evidence.reconfigure(SLOW_AFTER_ONE, SLOW_AFTER_ONE, 0.0)
+    assert evidence.window.enough == 0

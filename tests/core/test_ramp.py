@@ -368,3 +368,40 @@ def test_a_long_stage_is_broken_by_the_share_of_its_results() -> None:
     ramp.count(ramp.stage, StageResult.GOOD, 0.0)
     assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is None
     assert ramp.count(ramp.stage, StageResult.FAILED, 0.5) is not None
+
+
+@pytest.mark.parametrize(
+    ("is_probing", "limit", "proved", "goes_on_at"),
+    [(False, 4, True, 4), (False, 40, True, 16), (False, 4, False, None), (True, 1, True, None), (False, 0, True, None)],
+    ids=["from its limit", "up to its own end", "nothing good was seen", "in the middle of a probe", "no share"],
+)
+def test_a_ramp_that_takes_the_place_of_another_goes_on(is_probing: bool, limit: int, proved: bool, goes_on_at: int | None) -> None:
+    """With what is in flight there, in a stage of its own; None: it begins with a probe."""
+    other = ramp_at(4)
+    other.is_probing, other.limit, other.in_flight, other.in_a_row = is_probing, limit, 3, 2
+    stage = other.stage
+
+    ramp = Ramp(RampSettings(), 16).after(other, 5.0, proved=proved)
+
+    assert (ramp.is_probing, ramp.limit) == (goes_on_at is None, goes_on_at or 1)
+    assert (ramp.in_flight, ramp.in_a_row, ramp.stage, ramp.is_share) == (3, 2, stage + 1, False)
+    ramp.is_probing = False
+    ramp.count(ramp.stage, StageResult.GOOD, 5.0)
+    assert ramp.stage_ends == 15.0  # low traffic: stage_timeout after it began
+
+
+def test_a_result_takes_no_time_unless_its_caller_says_so() -> None:
+    """The sum is of what was measured."""
+    ramp = ramp_at(4)
+    ramp.count(ramp.stage, StageResult.GOOD, 1.0)
+    assert ramp.good_seconds == 0.0
+
+
+def test_other_settings_make_the_next_stages_last_as_long_as_they_say() -> None:
+    """So many seconds for each relapse."""
+    ramp = Ramp(RampSettings(initial=4), 16, relapses=2)
+    ramp.reconfigure(RampSettings(initial=4, stage_per_relapse=3.0))
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    for _ in range(4):
+        ramp.count(ramp.stage, StageResult.GOOD, 1.0)
+    assert (ramp.limit, ramp.stage_ends) == (1, 6.0)

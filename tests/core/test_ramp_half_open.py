@@ -206,3 +206,34 @@ def test_a_result_counts_by_its_weight() -> None:
     for weight in (3, 3, 2):
         bench.settle(bench.admit(0.0, weight), 0.1)
     assert bench.half_open.ramp.limit == 16
+
+
+def test_a_good_probe_shows_the_dependency_well_until_it_ends() -> None:
+    """A bad one says how it was when it was sent, so the next wait is measured from there."""
+    bench = Bench()
+    probe = bench.admit(2.0)
+    assert bench.half_open.probe_asked_at(7.0) == 2.0
+    bench.settle(probe, 7.0 - 4.5)  # it took half a second
+    assert bench.half_open.probe_asked_at(7.0) == 7.0
+
+
+@pytest.mark.parametrize(("failed", "counted"), [(False, (1, 0)), (True, (0, 1))])
+def test_a_probe_is_counted_by_how_it_ended(failed: bool, counted: tuple[int, int]) -> None:
+    """Once: what comes after it is a stage."""
+    totals = CircuitTotals()
+    permits = PermitsInFlight(SLOW)
+    half_open = HalfOpen(Ramp(RampSettings(initial=4), 16), permits, LEASE, SLOW, totals)
+    for _ in range(1 if failed else 2):
+        permit = issue(0, 0.0, 1)
+        half_open.admit(permit)
+        half_open.settle(permit, failed, 0.25, 0.25)
+    assert (totals.probes_succeeded, totals.probes_failed) == counted
+    assert half_open.ramp.good_seconds == (0.0 if failed else 0.25)
+
+
+def test_a_lease_that_ends_adds_no_seconds() -> None:
+    """Nobody knows how long that call takes."""
+    bench = Bench(limit=4)
+    bench.admit(0.0)
+    bench.half_open.pass_time(LEASE)
+    assert bench.half_open.ramp.good_seconds == 0.0

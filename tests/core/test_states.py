@@ -13,7 +13,7 @@ from holdgate.core import Circuit, CircuitSettings, CircuitSnapshot, Override, R
 def test_a_refusal_is_a_frozen_value() -> None:
     """One object serves many callers, so nobody can change it."""
     refusal = Rejected(5.0, State.OPEN)
-    assert refusal.override is None
+    assert (refusal.override, refusal.is_limited) == (None, False)
     with pytest.raises(FrozenInstanceError):
         refusal.retry_at = 1.0  # type: ignore[misc]
 
