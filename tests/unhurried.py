@@ -8,7 +8,9 @@ server has `PATIENCE` in place of each of `LIMITS`, which only a failing test wa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -37,12 +39,12 @@ _OF_REQUESTS = ("holdgate.brokers.kafka.fleet_log", "request_timeout_ms")
 
 def lengthen(patch: pytest.MonkeyPatch) -> None:
     """Put PATIENCE in place of all that can be imported: not every environment has every client."""
-    for name, limits in LIMITS.items():
-        try:
-            module = import_module(name)
-        except ImportError:
-            continue
-        for limit in limits:
+    modules: dict[str, Any] = {}
+    for name in LIMITS:  # all of them before any is changed: one takes a limit over from another
+        with suppress(ImportError):
+            modules[name] = import_module(name)
+    for name, module in modules.items():
+        for limit in LIMITS[name]:
             patch.setattr(module, limit, PATIENCE)
         if name == _OF_REQUESTS[0]:
             patch.setitem(module._DEFAULTS, _OF_REQUESTS[1], int(PATIENCE * 1000))
