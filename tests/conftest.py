@@ -29,6 +29,7 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.unavailable import Unavailable, in_ci
 from tests.sharing import Sharing
+from tests.unhurried import lengthen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -155,6 +156,17 @@ def log_levels() -> Iterator[None]:
 
 def _levels() -> dict[str, int]:
     return {name: logger.level for name, logger in list(logging.root.manager.loggerDict.items()) if isinstance(logger, logging.Logger)}
+
+
+@pytest.fixture(autouse=True)
+def unhurried(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give a test with a real server patience in place of the product's short limits (tests/unhurried.py)."""
+    if request.node.get_closest_marker("integration") is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        lengthen(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

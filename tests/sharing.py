@@ -25,6 +25,8 @@ SERVER_OF = {
     "kafka": "kafka",
     "confluent": "kafka",  # another client of the same broker
     "celery": "rabbitmq",
+    "clients/test_amqp_clients": "rabbitmq",
+    "clients/test_outage_clients": "rabbitmq",
     "examples/test_both_brokers": "rabbitmq",
     "examples/test_dead_letters_example": "kafka",
     "examples/test_scraped": "kafka",

@@ -64,7 +64,10 @@ class Combination:
         return SHAPES[self.shape](self)
 
     async def work(self, body: bytes) -> None:
-        """Make the one call of this message; in the outage, as its next situation has it."""
+        """Make the call of this message; in the outage, as its next situation has it.
+
+        A call that begins in the outage may end after it, and succeed then: that says nothing of the message, whose own call is next.
+        """
         if self._outage.is_on:
             situation, call = next(self._situations)
             try:
@@ -72,7 +75,7 @@ class Combination:
             except Exception:
                 self.met[situation] += 1
                 raise
-        elif body == self.poison:
+        if body == self.poison:
             await self.client.own_fault()
         else:
             await self.client.well()

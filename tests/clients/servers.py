@@ -35,6 +35,12 @@ def postgres() -> Iterator[int]:
         settings = ["fsync=off", "max_connections=500", f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
         command = [binaries / "postgres", "-D", data, *(word for setting in settings for word in ("-c", setting))]
         with _running(command, port, user=user, folder=folder):
+            # It listens before it has read its data, and refuses everybody until then.
+            asking = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", str(int(START_TIMEOUT))]
+            deadline = time.monotonic() + START_TIMEOUT
+            while subprocess.run(asking, check=False).returncode != 0:
+                assert time.monotonic() < deadline, "PostgreSQL does not answer"
+                time.sleep(0.02)
             yield port
 
 

@@ -301,7 +301,7 @@ async def _kafka(stack: AsyncExitStack, brokers: Brokers) -> list[Client]:
         stack.push_async_callback(brokers.kafka.delete_topic, name)
     ports = await _ports(stack, cells.SOCKETS)
     # It lives through the outage, as a worker's does: when the proxy refuses, what it sends ends with its own time.
-    producer = await stack.enter_async_context(cells.producing(brokers.proxy.address))
+    producer = await stack.enter_async_context(cells.working(brokers.proxy.address))
 
     async def start(port: int) -> None:
         async with cells.producing(f"127.0.0.1:{port}", 500):

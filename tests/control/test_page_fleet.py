@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.control.served import TOKEN, Stage, served, until
+from tests.control.served import PATIENCE, TOKEN, Stage, served, until
 from tests.control.test_peers import STATUS, http, impostor
 
 from holdgate import Fleet, State
@@ -58,9 +59,11 @@ async def worker(stack: AsyncExitStack, name: str, **settings: Any) -> Stage:
     return await stack.enter_async_context(served(Control(port=0, token=TOKEN, read_token=READ, name=name, **settings)))
 
 
-async def test_a_fleet_of_twenty_is_one_table(chromium: Browser) -> None:
+async def test_a_fleet_of_twenty_is_one_table(chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen workers of which one is in an outage, one is refused and one is commanded; two that are gone, one that never answers, and one
     that is not ours. Each is a row, the worst first, and none keeps the others away or writes on the page."""
+    # All of them are in this process. Each round waits for the one that never answers, and on a busy machine for no other.
+    monkeypatch.setattr("holdgate.control.peers._WITHIN", 5.0)
     async with AsyncExitStack() as stack:
         leaving = await stack.enter_async_context(AsyncExitStack())
         others = [await worker(leaving if number == 9 else stack, f"worker-{number:02}") for number in range(2, 17)]
@@ -82,11 +85,13 @@ async def test_a_fleet_of_twenty_is_one_table(chromium: Browser) -> None:
         names = rows.locator('[role="cell"]:first-child')
         await expect(rows).to_have_count(20)
         gone = [f"{each}/" for each in (*NOBODY, silent.url)]
-        seen = await names.all_text_contents()  # also of rows that are not on the screen
+        well = ["worker-01 (this one)", *(f"worker-{number:02}" for number in range(2, 17) if number not in (5, 9, 13))]
+        async with asyncio.timeout(PATIENCE):  # a round may have been too much for this process, and the next one is not
+            while (seen := await names.all_text_contents())[7:] != well:  # also of rows that are not on the screen
+                await asyncio.sleep(0.2)
         assert sorted(seen[:3]) == sorted(gone)
         assert (seen[3], seen[5:7]) == ("worker-05", ["worker-13", "worker-09"])
-        assert seen[7:] == ["worker-01 (this one)", *(f"worker-{number:02}" for number in range(2, 17) if number not in (5, 9, 13))]
-        await expect(row(page, "Workers", gone[2])).to_contain_text("✕ no answer within 2 seconds")
+        await expect(row(page, "Workers", gone[2])).to_contain_text("✕ no answer within 5 seconds")
         await expect(row(page, "Workers", "worker-05")).to_contain_text("■ 1 OPEN · 2 held")
         await expect(row(page, "Workers", "worker-09")).to_contain_text("payments LIMITED: takes no more calls for now")
         await expect(row(page, "Workers", "worker-13")).to_contain_text("◆ 1 overridden")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.control.served import TOKEN, ask, port_of, served, until
+from tests.control.served import PATIENCE, TOKEN, ask, port_of, served, until
 from tests.flow.test_status import circuit, document
 
 from holdgate import State
@@ -22,6 +22,12 @@ READ = "read-" + TOKEN
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 # What a worker answers, as it comes back from JSON.
 STATUS = json.loads(json.dumps(document(circuit(state=State.OPEN))))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers are in this process: where it stands still for two seconds, no peer is to blame."""
+    monkeypatch.setattr("holdgate.control.peers._WITHIN", PATIENCE)
 
 
 class Impostor:
@@ -117,12 +123,13 @@ async def test_what_is_no_worker_is_said(answer: bytes, words: str) -> None:
     assert found["error"].startswith(words)
 
 
-async def test_a_peer_that_does_not_answer_is_left() -> None:
-    """After two seconds; its connection ends."""
+async def test_a_peer_that_does_not_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time; its connection ends."""
+    monkeypatch.setattr("holdgate.control.peers._WITHIN", 1.0)
     async with impostor(b"HTTP/1.1 200 OK\r\n", hangs=True) as peer:
         (found,) = await answers(peer.url)
         await until(lambda: peer.closed == 1)
-    assert found["error"] == "no answer within 2 seconds"
+    assert found["error"] == "no answer within 1 seconds"
 
 
 async def test_only_known_fields_are_passed_on() -> None:

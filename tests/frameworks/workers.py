@@ -54,6 +54,16 @@ class FrameworkWorker:
         await asyncio.sleep(seconds)
         return (self.cpu() - before) / (loop.time() - began)
 
+    async def rest(self, seconds: float, share: float) -> float:
+        """Look at stretches of so many seconds until one took less than this share of a processor. Returns its share.
+
+        A worker that works again and again never has one. What it has still to do when a hold begins lasts longer on a busy machine.
+        """
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while (taken := await self.cpu_share(seconds)) >= share:
+            assert asyncio.get_running_loop().time() < give_up, f"it never rests: {taken:.2%} of a processor\n{self.log}"
+        return taken
+
     async def terminate(self) -> int:
         """Send SIGTERM to the worker, as Kubernetes does, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)

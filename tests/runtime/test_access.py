@@ -280,5 +280,5 @@ def test_a_closed_loop_is_a_closed_guard() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(30)
+    thread.join(120)
     assert [type(error) for error in errors] == [GuardClosed, EOFError]

@@ -244,7 +244,7 @@ def test_eight_threads_get_the_same_circuit() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert len(found) == 8
     assert len(set(map(id, found))) == 1
 

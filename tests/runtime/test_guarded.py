@@ -159,7 +159,7 @@ async def test_a_thread_is_refused_without_a_trip_through_the_loop() -> None:
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(120)
 
     assert refused == [9.0]
     assert circuit.snapshot(0.0).rejected == 1
@@ -185,7 +185,7 @@ def test_the_owner_and_threads_that_come_later_lose_no_call() -> None:
         for _ in range(CALLS):
             guarded()
     for thread in others:
-        thread.join(30)
+        thread.join(120)
 
     snapshot = dependency.circuit.snapshot(dependency.access.now())
     assert (snapshot.calls, snapshot.in_flight) == (1 + 2 * (THREADS - 1) * CALLS, 0)
@@ -200,7 +200,7 @@ def test_the_first_thread_owns_the_circuit_until_another_one_calls() -> None:
     assert dependency.access.thread == threading.get_ident()
     other = threading.Thread(target=guarded)
     other.start()
-    other.join(30)
+    other.join(120)
     guarded()
 
     assert dependency.access.thread is None
@@ -221,7 +221,7 @@ def test_an_owner_that_loses_the_circuit_at_the_last_moment_takes_the_lock(look:
         if len(looks) == look:
             other = threading.Thread(target=lambda: alone.succeeded(alone.acquire()))
             other.start()
-            other.join(30)
+            other.join(120)
             alone.acquire = lambda acquire=alone.acquire: taken.append("acquire") or acquire()
             alone.succeeded = lambda permit, succeeded=alone.succeeded: taken.append("succeeded") or succeeded(permit)
         return clock_now()
@@ -246,7 +246,7 @@ def test_a_thread_waits_for_the_owners_step() -> None:
         pass
     assert access.circuit.snapshot(access.now()).calls == 1
     access.busy = False
-    other.join(30)
+    other.join(120)
 
     assert access.circuit.snapshot(access.now()).calls == 2
 

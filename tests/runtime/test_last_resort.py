@@ -67,7 +67,7 @@ async def swallows_for_a_while(delivery):
 
 async def ends_late(delivery):
     print("begun", flush=True)
-    time.sleep(3)  # past the end of drain_timeout, and not past the patience with a loop that does not answer
+    time.sleep(2.5)  # past the end of drain_timeout, and long before the patience with a loop that does not answer
 
 
 atexit.register(lambda: print("atexit", flush=True))

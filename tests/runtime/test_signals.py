@@ -125,7 +125,7 @@ def in_a_thread(signals: bool | None) -> bool | Exception:
 
     thread = threading.Thread(target=run, name="sidecar")
     thread.start()
-    thread.join(10)
+    thread.join(120)
     return answers[0]
 
 
@@ -174,7 +174,7 @@ def test_sigterm_ends_a_process_by_draining() -> None:
     """A worker that gets SIGTERM leaves by its own end, with exit code 0."""
     process = worker()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert out == "drained by SIGTERM\n"
     assert process.returncode == 0
 
@@ -186,7 +186,7 @@ def test_first_ctrl_c_drains_and_the_second_stops_now() -> None:
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "draining\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert out == ""
     assert "KeyboardInterrupt" in err
     assert process.returncode != 0

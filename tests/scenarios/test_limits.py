@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 from tests.scenarios.brokers import in_real_time_on_every_broker
-from tests.scenarios.world import numbered
+from tests.scenarios.world import PATIENCE, numbered
 
 from holdgate import Dependency, Limits, http
 from holdgate.core import CircuitOpened
@@ -57,7 +57,7 @@ class Api:
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{bound.getsockname()[1]}/charges"
-            server = uvicorn.Server(uvicorn.Config(self, log_config=None, lifespan="off"))
+            server = uvicorn.Server(uvicorn.Config(self, log_config=None, lifespan="off", timeout_keep_alive=int(PATIENCE)))
             serving = asyncio.create_task(server.serve([bound]))
             try:
                 async with httpx.AsyncClient(trust_env=False) as client:

@@ -143,7 +143,8 @@ async def test_a_lone_poison_message_that_fails_immediately_does_not_ask_for_all
         await world.until(lambda: bool(world.told(SourceBlocked)), "it was announced")
         await world.produce(world.first, GOOD[:100])
         await world.until(lambda: len(work.processed) == 100, "the others were processed")
-        await world.feed(world.first, lambda: bool(world.target.letters), "it was told from them")
+        fed = await world.feed(world.first, lambda: bool(world.target.letters), "it was told from them")
+        await world.until(lambda: len(work.processed) == 100 + len(fed), "all others were processed")
     await world.check(work.processed, buried=[b"poison"])
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdgate.testing.conformance import IntakeBed
 
 # Only a failing scenario waits so long: two cores that other tests load.
-PATIENCE = 60.0
+PATIENCE = 180.0
 LOOK_EVERY = 0.01
 FEED_EVERY = 0.05
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import uvicorn
 
-_START_WITHIN = 30.0
+_START_WITHIN = 60.0
+# Seconds until an idle connection is closed: a client that stands still for uvicorn's five would write into one that has just been closed.
+_IDLE = 120
 
 
 class LimitedServer:
@@ -71,7 +73,8 @@ class LimitedServer:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Serve on a port of its own."""
-        server = uvicorn.Server(uvicorn.Config(self, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+        settings = uvicorn.Config(self, host="127.0.0.1", port=0, log_level="critical", lifespan="off", timeout_keep_alive=_IDLE)
+        server = uvicorn.Server(settings)
         started = threading.Event()
 
         async def serve() -> None:

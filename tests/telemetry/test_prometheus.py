@@ -184,7 +184,7 @@ async def test_scraped_over_http_from_a_thread_of_its_own() -> None:
         server, thread = start_http_server(0, "127.0.0.1", registry)
         address = f"http://127.0.0.1:{server.server_port}/metrics"
         try:
-            page = await asyncio.to_thread(lambda: urllib.request.urlopen(address, timeout=10).read().decode())
+            page = await asyncio.to_thread(lambda: urllib.request.urlopen(address, timeout=60).read().decode())
             assert "holdgate_build_info" in families(page)
         finally:
             await asyncio.to_thread(server.shutdown)

@@ -489,7 +489,7 @@ def test_a_loop_that_is_closed_lets_go_of_who_waits() -> None:
     threads.append(threading.Thread(target=loop.wait_in_thread, args=(HOUR,), daemon=True))  # that comes too late
     threads[1].start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
 
     assert [thread.is_alive() for thread in threads] == [False, False]
 

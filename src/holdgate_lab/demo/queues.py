@@ -26,7 +26,7 @@ SHARE = "share"
 # How often a broker delivers a record where nobody has set anything: share.delivery.count.limit of the demo's groups.
 LIMIT = 5
 # Seconds until both groups have begun: a first join takes about three, and a busy machine several times that.
-BEGIN_TIMEOUT = 20.0
+BEGIN_TIMEOUT = 60.0
 # Seconds for a consumer to leave.
 CLOSE_TIMEOUT = 5.0
 

@@ -25,10 +25,11 @@ from holdgate_lab.demo.workers import GuardedSide, NaiveSide, Production, Work
 if TYPE_CHECKING:  # it comes with an extra
     from holdgate.control import Control
 
-# A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings.
-JOIN_TIMEOUT = 20.0
-# Reading eight offsets takes milliseconds.
-AUDIT_TIMEOUT = 5.0
+# A first join takes about three seconds on the embedded broker, and up to ten with a real one's default settings: several times that on a
+# busy machine.
+JOIN_TIMEOUT = 60.0
+# Reading eight offsets takes milliseconds, but the clients connect anew for it. Without the answer the whole demo has shown nothing.
+AUDIT_TIMEOUT = 30.0
 
 
 async def until_terminated(story: Story) -> Report:

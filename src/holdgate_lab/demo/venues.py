@@ -37,10 +37,11 @@ NAIVE = "naive"  # the consumer group of the side without
 
 # Seconds that an empty poll of the broker in memory waits.
 IDLE_TIMEOUT = 0.05
-# The embedded broker's address is known immediately; the bound is for a machine that swaps.
-METADATA_TIMEOUT = 5.0
-# A broker that does not answer in this time is not there, as far as somebody at a terminal is concerned.
-REACH_TIMEOUT = 5.0
+# The embedded broker's address is known immediately; the bound is for a machine that swaps, or that others keep busy.
+METADATA_TIMEOUT = 15.0
+# A broker that does not answer in this time is not there, as far as somebody at a terminal is concerned. As for the other commands: one
+# that has just started may take more than five seconds.
+REACH_TIMEOUT = 15.0
 # Seconds that one poll waits: short, so that the end of the demo is not waited for.
 POLL_TIMEOUT = 0.1
 # Seconds to wait for a batch to fill: a few round trips on one machine.

@@ -66,7 +66,8 @@ async def test_a_real_group_is_examined_without_joining_it(kafka: KafkaAddress, 
         await kafka.produce(topic, [b"1", b"2", b"3"], partition=0)
         await kafka.produce(topic, [b"1"], partition=1)
         await kafka.commit(group, topic, {0: 1})
-        found = await examine(settings_of(kafka, group), [], time.time() + 3000)
+        first_waiting = (await kafka.read(topic))[1]
+        found = await examine(settings_of(kafka, group), [], first_waiting.timestamp / 1000 + 3000)
         assert {each.about for each in found} == {topic}
         assert not any(each.refused for each in found)
         told = " ".join(each.text for each in found)

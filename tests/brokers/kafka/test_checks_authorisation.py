@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from tests.brokers.kafka.conftest import QUICK
-from tests.brokers.kafka.drive import Drive, drive
+from tests.brokers.kafka.drive import PATIENCE, Drive, drive
 from tests.closing import serves
 from tests.servers.kafka import KafkaServer
 from tests.servers.resolve import label
@@ -51,11 +59,18 @@ async def rule(
     operation: AclOperation,
     permission: AclPermissionType = AclPermissionType.DENY,
 ) -> None:
-    """Deny this to everybody, or allow it. What no rule allows is denied where there is a rule."""
+    """Deny this to everybody, or allow it. What no rule allows is denied where there is a rule.
+
+    The controller has it when it answers, and the broker asks its own copy of the rules: that one is waited for, too.
+    """
     admin = AdminClient({"bootstrap.servers": server.bootstrap})
     binding = AclBinding(kind, name, ResourcePatternType.LITERAL, "User:*", "*", operation, permission)
     for answer in admin.create_acls([binding]).values():
         await asyncio.wrap_future(answer)
+    this_one = AclBindingFilter(kind, name, ResourcePatternType.LITERAL, "User:*", "*", operation, permission)
+    async with asyncio.timeout(PATIENCE):
+        while binding not in await asyncio.wrap_future(admin.describe_acls(this_one)):
+            await asyncio.sleep(0.05)
 
 
 def consumer(server: KafkaServer) -> AIOKafkaConsumer:

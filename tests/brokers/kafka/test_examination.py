@@ -32,7 +32,8 @@ async def test_a_real_group_is_examined_without_joining_it(kafka: KafkaAddress) 
         await kafka.produce(topic, [b"1", b"2", b"3"], partition=0)
         await kafka.produce(topic, [b"1"], partition=1)
         await consumed(kafka, topic, group, 1)
-        found = await examine(kafka.bootstrap, group, [], {}, time.time() + 3000)
+        first_waiting = (await kafka.read(topic))[1]
+        found = await examine(kafka.bootstrap, group, [], {}, first_waiting.timestamp / 1000 + 3000)
         assert {each.about for each in found} == {topic}
         assert not any(each.refused for each in found)
         told = " ".join(each.text for each in found)

@@ -44,12 +44,12 @@ async def test_a_topic_that_does_not_exist(consumer) -> None:
 
 async def test_a_broker_that_is_not_there() -> None:
     """A refused connection is an error at once, which names the address."""
-    with socket.socket() as nobody:
+    with socket.socket() as nobody:  # bound meanwhile, so that nobody else listens there
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-    ours = AIOKafkaConsumer(bootstrap_servers=address, group_id="g", enable_auto_commit=False, auto_offset_reset="earliest")
-    with pytest.raises(IntakeError, match=rf"no Kafka broker can be reached at {address} \(KafkaConnectionError"):
-        await KafkaIntake(ours, topics=["orders"]).open(Drive(None))
+        ours = AIOKafkaConsumer(bootstrap_servers=address, group_id="g", enable_auto_commit=False, auto_offset_reset="earliest")
+        with pytest.raises(IntakeError, match=rf"no Kafka broker can be reached at {address} \(KafkaConnectionError"):
+            await KafkaIntake(ours, topics=["orders"]).open(Drive(None))
 
 
 async def test_a_broker_that_never_answers(monkeypatch) -> None:
@@ -71,7 +71,7 @@ async def test_a_group_that_gives_no_assignment(kafka: KafkaAddress, topic, cons
     """A join that does not end is an error after a bound; the consumer is stopped and in no group."""
     monkeypatch.setattr(opening, "_START_WITHIN", 0.5)
     name = await topic()
-    slow = consumer(name, rebalance_timeout_ms=20_000, heartbeat_interval_ms=3000)  # hears of the rebalance three seconds later
+    slow = consumer(name, rebalance_timeout_ms=20_000, heartbeat_interval_ms=20_000)  # hears of the rebalance long after the bound
     await slow.start()
     ours = consumer()
     with pytest.raises(IntakeError, match=r"gave no assignment within 0.5 s"):

@@ -142,25 +142,21 @@ async def test_what_a_broker_wrote_of_an_earlier_life_stays_behind(rabbitmq: Rab
     assert not written.keys() & told.keys()
 
 
-async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(rabbitmq: RabbitMQAddress, own_rabbitmq: RabbitMQServer) -> None:
+async def test_a_queue_that_cannot_be_asked_for_is_not_said_to_be_missing(
+    rabbitmq: RabbitMQAddress, let_in: Callable[..., Awaitable[str]]
+) -> None:
     """Another connection's exclusive queue, and one that this user may not see, are there: to declare it is no remedy."""
     async with rabbitmq.channel() as channel:
         name = (await channel.declare_queue(exclusive=True)).name
         with pytest.raises(IntakeError, match=f"queue '{name}' for dead letters at .* is exclusive to another connection"):
             await RabbitMQDeadLetters(rabbitmq.url, name).open(["orders"])
-    await own_rabbitmq.ctl("add_user", "blind", "blind")
-    await own_rabbitmq.ctl("set_permissions", "blind", "", "", "")
-    try:
-        url = own_rabbitmq.as_user("blind", "blind")
-        target = RabbitMQDeadLetters(url, exchange="amq.topic")
-        if rabbitmq.version == "3.10":
-            await target.open(["orders"])  # there everybody may ask
-            await target.close()
-        else:
-            with pytest.raises(IntakeError, match=r"this user may not see exchange 'amq\.topic' for dead letters at "):
-                await target.open(["orders"])
-    finally:
-        await own_rabbitmq.ctl("delete_user", "blind")
+    target = RabbitMQDeadLetters(await let_in("", "", ""), exchange="amq.topic")
+    if rabbitmq.version == "3.10":
+        await target.open(["orders"])  # there everybody may ask
+        await target.close()
+    else:
+        with pytest.raises(IntakeError, match=r"this user may not see exchange 'amq\.topic' for dead letters at "):
+            await target.open(["orders"])
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["before the channel", "on it"])

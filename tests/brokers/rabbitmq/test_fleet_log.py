@@ -107,7 +107,7 @@ async def test_where_nothing_listens_the_address_is_named() -> None:
 
 async def test_a_silent_server_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What accepts and never answers ends an `open`."""
-    monkeypatch.setattr(fleet_log, "_ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(fleet_log, "_CONNECT_WITHIN", 0.2)
     done = asyncio.Event()
 
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,7 +126,8 @@ async def test_a_frozen_broker_has_a_time_limit(own_rabbitmq: RabbitMQServer, st
         await log.append([b"before"])
         assert await read_all(log, b"before") == [b"before"]
         reading = asyncio.ensure_future(log.read())
-        monkeypatch.setattr(fleet_log, "_ANSWER_WITHIN", 0.5)
+        for limit in ("_ANSWER_WITHIN", "_CONNECT_WITHIN"):
+            monkeypatch.setattr(fleet_log, limit, 0.5)
         own_rabbitmq.freeze()
         try:
             with pytest.raises(FleetLogError, match=r"has not answered within 0\.5 s"):

@@ -11,10 +11,11 @@ from holdgate.brokers.rabbitmq.queue_facts import QueueFacts, declare, find_fact
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from tests.servers.rabbitmq import RabbitMQServer
     from tests.servers.rabbitmq_address import RabbitMQAddress
+
+    LetIn = Callable[..., Awaitable[str]]
 
 pytestmark = pytest.mark.versions
 
@@ -60,19 +61,15 @@ async def test_a_queue_that_does_not_survive_a_restart_is_a_queue(client: Client
     await rabbitmq.delete("transient")
 
 
-async def test_without_permission_to_configure_the_type_is_unknown(own_rabbitmq: RabbitMQServer) -> None:
+async def test_without_permission_to_configure_the_type_is_unknown(let_in: LetIn, queue) -> None:
     """A user who may only read gets no answer, and no error: the queue can be used."""
-    await own_rabbitmq.declare("read-only", QUORUM)
-    await own_rabbitmq.ctl("add_user", "reader", "reader")
-    await own_rabbitmq.ctl("set_permissions", "reader", "", "", ".*")
-    client = Client(own_rabbitmq.as_user("reader", "reader"))
+    name = await queue(QUORUM)
+    client = Client(await let_in("", "", ".*"))
     await client.connect()
     try:
-        assert (await find_facts(client, "read-only")).type is None
+        assert (await find_facts(client, name)).type is None
     finally:
         await client.close()
-        await own_rabbitmq.ctl("delete_user", "reader")
-        await own_rabbitmq.delete("read-only")
 
 
 async def test_declare_makes_what_is_missing(client: Client, rabbitmq: RabbitMQAddress) -> None:
@@ -117,18 +114,15 @@ async def test_an_exclusive_queue_is_told_to_be_the_connections_own(rabbitmq: Ra
     await mine.close()
 
 
-async def test_who_may_not_declare_is_told_which_permission_it_takes(own_rabbitmq: RabbitMQServer) -> None:
+async def test_who_may_not_declare_is_told_which_permission_it_takes(let_in: LetIn) -> None:
     """To declare a queue is to configure it, and no word of reading helps."""
-    await own_rabbitmq.ctl("add_user", "reader", "reader")
-    await own_rabbitmq.ctl("set_permissions", "reader", "", "", ".*")
-    client = Client(own_rabbitmq.as_user("reader", "reader"))
+    client = Client(await let_in("", "", ".*"))
     await client.connect()
     try:
         with pytest.raises(IntakeError, match="not authorised to configure queue 'to-be-declared': give this user configure permission"):
             await declare(client, "to-be-declared", QUORUM)
     finally:
         await client.close()
-        await own_rabbitmq.ctl("delete_user", "reader")
 
 
 def test_a_policy_may_have_the_dead_letters() -> None:

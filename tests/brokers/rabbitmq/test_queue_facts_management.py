@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.brokers.kafka.drive import drive
+from tests.brokers.kafka.drive import PATIENCE, drive
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import QUORUM
 
@@ -29,8 +30,9 @@ async def test_policies_are_read(own_rabbitmq: RabbitMQServer, intake: Callable[
     assert own_rabbitmq.management_url is not None
     management = Management(own_rabbitmq.management_url)
     try:
-        while not (policy := await management.policy("/", name)):  # it counts a moment later
-            pass
+        async with asyncio.timeout(PATIENCE):
+            while not (policy := await management.policy("/", name)):  # it counts a moment later
+                await asyncio.sleep(0.1)
         made = intake(name, url=own_rabbitmq.url, management_url=own_rabbitmq.management_url)
         async with drive(made):
             assert made._supervisors[next(iter(made._supervisors))]._terms.limit == 3

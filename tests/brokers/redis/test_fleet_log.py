@@ -143,7 +143,7 @@ async def test_where_nothing_listens_the_address_is_named() -> None:
 
 async def test_a_silent_server_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What accepts and never answers ends an `open` by a limit of ours, whatever the URL says."""
-    monkeypatch.setattr(fleet_log, "_ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(fleet_log, "_CONNECT_WITHIN", 0.2)
     done = asyncio.Event()
 
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -49,9 +49,7 @@ async def test_the_costs_of_a_queue(rabbitmq: RabbitMQAddress, queue: Callable[.
 async def test_a_user_who_may_only_read(own_rabbitmq: RabbitMQServer) -> None:
     """What cannot be found out is said, and the rest is worked out."""
     await own_rabbitmq.declare("costly", QUORUM)
-    await own_rabbitmq.ctl("add_user", "onlooker", "onlooker")
-    await own_rabbitmq.ctl("set_permissions", "onlooker", "", "", ".*")
-    url = own_rabbitmq.as_user("onlooker", "onlooker")
+    url = await own_rabbitmq.let_in("onlooker", "", "", ".*")
     try:
         shown = await asyncio.to_thread(invoke, "doctor", "rabbitmq", "costly", "--url", url, "--outage", "3600")
         assert shown.exit_code == 0
@@ -59,7 +57,7 @@ async def test_a_user_who_may_only_read(own_rabbitmq: RabbitMQServer) -> None:
         assert "costly, an outage: a consumer that returns a message" in shown.stdout
         assert "onlooker" not in shown.output
     finally:
-        await own_rabbitmq.ctl("delete_user", "onlooker")
+        await own_rabbitmq.remove_user("onlooker")
         await own_rabbitmq.delete("costly")
 
 

@@ -18,6 +18,7 @@ def test_options_reach_the_client() -> None:
     """A number is one, and a setting of the log itself is refused."""
     log = log_at("kafka://one:9092/agree", ("request_timeout_ms=1234", "security_protocol=SASL_PLAINTEXT"))
     assert log._settings["request_timeout_ms"] == 1234
+    assert log_at("kafka://one:9092/agree", ())._settings["request_timeout_ms"] == 15_000  # type: ignore[attr-defined]
     with pytest.raises(SettingsError, match="group_id"):
         log_at("kafka://one:9092/agree", ("group_id=x",))
 

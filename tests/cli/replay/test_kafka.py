@@ -21,6 +21,8 @@ from holdgate.cli.replay.route import Stop, move
 from holdgate.errors import IntakeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.servers.kafka_address import KafkaAddress
 
 FAST = 5000.0
@@ -245,10 +247,11 @@ async def test_a_broker_that_is_not_there_is_told(unused_port: int) -> None:
 
 
 @pytest.fixture
-def unused_port() -> int:
+def unused_port() -> Iterator[int]:
+    """A port that is bound meanwhile, so that nobody else listens there."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+        yield int(unused.getsockname()[1])
 
 
 # -- the whole command -----------------------------------------------------------------------------------------------------------------

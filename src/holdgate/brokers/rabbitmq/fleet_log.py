@@ -56,7 +56,10 @@ STREAM: Mapping[str, Any] = {
 # Seconds of the stream that a reader may ask for: its age.
 _KEPT = 600
 
-# Seconds for a broker to answer: a guard counts on nobody's log that is silent for six.
+# Seconds to connect, to make the stream and to begin to read it. As for an intake: a broker that has just started, or whose machine is
+# busy, takes more than five. The attempt goes on for the next caller, and so keeps nobody longer than the caller wants.
+_CONNECT_WITHIN = 15.0
+# Seconds for a broker to confirm: a guard counts on nobody's log that is silent for six.
 _ANSWER_WITHIN = 5.0
 # Messages that the broker sends before an ack: what twenty workers write in half a minute.
 _WINDOW = 500
@@ -115,10 +118,10 @@ class RabbitMQFleetLog:
         """
         connection = await self._reach()
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
+            async with asyncio.timeout(_CONNECT_WITHIN):
                 return await answered(self._made(connection), self._error)
         except TimeoutError as error:
-            raise self._error(error) from error
+            raise self._error(error, _CONNECT_WITHIN) from error
         except IntakeError as error:
             raise FleetLogError(str(error)) from error
         finally:
@@ -205,23 +208,23 @@ class RabbitMQFleetLog:
 
     async def _reach(self) -> Any:
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
+            async with asyncio.timeout(_CONNECT_WITHIN):
                 return await self._way.connect()
         except Exception as error:
             if not is_transient(error):
                 raise
-            raise FleetLogError(explain_no_connection(error, self._way.where, _ANSWER_WITHIN)) from error
+            raise FleetLogError(explain_no_connection(error, self._way.where, _CONNECT_WITHIN)) from error
 
     async def _connect(self) -> None:
         connection = await self._reach()
         session = _Session(connection, self._stream, self._error)
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
+            async with asyncio.timeout(_CONNECT_WITHIN):
                 await session.consume(self._given.look_back())
         except BaseException as error:
             await session.close(self._not_open())
             if isinstance(error, Exception) and is_transient(error):
-                raise self._error(error) from error
+                raise self._error(error, _CONNECT_WITHIN) from error
             raise
         self._given.begun()
         self._session = session
@@ -229,16 +232,16 @@ class RabbitMQFleetLog:
     def _not_open(self) -> FleetLogError:
         return FleetLogError(f"the log in {self.place} is not open: open() comes first, and close() ends it")
 
-    def _error(self, error: BaseException | None) -> FleetLogError:
-        """Return what an error of the client means for this log, with the remedy."""
-        return FleetLogError(self._explain(error))
+    def _error(self, error: BaseException | None, seconds: float | None = None) -> FleetLogError:
+        """Return what an error of the client means for this log, with the remedy. `seconds`: how long was waited; None means an append."""
+        return FleetLogError(self._explain(error, _ANSWER_WITHIN if seconds is None else seconds))
 
-    def _explain(self, error: BaseException | None) -> str:
+    def _explain(self, error: BaseException | None, seconds: float) -> str:
         words = next((words for kinds, words in _REMEDIES if isinstance(error, kinds)), _LOST)
         if isinstance(error, ChannelPreconditionFailed) and _POSITION in str(error):  # what only a stream takes
             words = _NO_STREAM
         pattern, how = self._stream.replace(".", r"\."), describe_end(error)
-        about = {"name": self._stream, "pattern": pattern, "error": error, "how": how, "seconds": _ANSWER_WITHIN}
+        about = {"name": self._stream, "pattern": pattern, "error": error, "how": how, "seconds": seconds}
         return words.format(place=self.place, where=self._way.where, **about)
 
 

@@ -34,7 +34,9 @@ _KEPT = 10_000
 _AT_ONCE = 500
 # Seconds after which a read that finds nothing is answered. Shorter than the time limit of an answer, or silence would look the same.
 _LOOK_AGAIN = 2.0
-# Seconds for the server to answer: a guard counts on nobody's log that is silent for six.
+# Seconds to connect, and for each question of an `open` or a `create`: a server whose machine is busy takes more than five.
+_CONNECT_WITHIN = 15.0
+# Seconds for the server to answer afterwards: a guard counts on nobody's log that is silent for six.
 _ANSWER_WITHIN = 5.0
 # Closing waits for nothing but the sockets.
 _CLOSE_WITHIN = 5.0
@@ -99,10 +101,10 @@ class RedisFleetLog:
         """
         await self.open()
         try:
-            is_new = not await self._answer("EXISTS", self._key)
+            is_new = not await self._answer_in_time(_CONNECT_WITHIN, "EXISTS", self._key)
             if is_new:  # a group makes an empty stream, and leaves it
-                await self._answer("XGROUP", "CREATE", self._key, _GROUP, "$", "MKSTREAM")
-                await self._answer("XGROUP", "DESTROY", self._key, _GROUP)
+                await self._answer_in_time(_CONNECT_WITHIN, "XGROUP", "CREATE", self._key, _GROUP, "$", "MKSTREAM")
+                await self._answer_in_time(_CONNECT_WITHIN, "XGROUP", "DESTROY", self._key, _GROUP)
             return StreamMade(is_new)
         finally:
             await self.close()
@@ -111,8 +113,9 @@ class RedisFleetLog:
         """Connect, and find the number of 30 seconds ago. Raises FleetLogError with the remedy."""
         self._client = Redis(connection_pool=self._pool)
         try:
-            self._after = await self._begin()
-            await self._answer("XREAD", "COUNT", 1, "STREAMS", self._key, _text(self._after))  # may it be read, and is it a stream?
+            self._after = await self._begin(_CONNECT_WITHIN)
+            # May it be read, and is it a stream?
+            await self._answer_in_time(_CONNECT_WITHIN, "XREAD", "COUNT", 1, "STREAMS", self._key, _text(self._after))
         except BaseException:
             await self.close()
             raise
@@ -167,34 +170,38 @@ class RedisFleetLog:
     async def _look_for_a_lower_number(self) -> None:
         last = await self._answer("XREVRANGE", self._key, "+", "-", "COUNT", 1)
         if last and _number(last[0][0]) < self._after:
-            self._after = min(await self._begin(), _number(last[0][0]) - 1)
+            self._after = min(await self._begin(_ANSWER_WITHIN), _number(last[0][0]) - 1)
 
-    async def _begin(self) -> int:
+    async def _begin(self, patience: float) -> int:
         """Return the number before that of a record of 30 seconds ago, by the server's clock."""
-        seconds, microseconds = await self._answer("TIME")
+        seconds, microseconds = await self._answer_in_time(patience, "TIME")
         milliseconds = int(seconds) * 1000 + int(microseconds) // 1000
         return max(0, milliseconds - int(LOOK_BACK * 1000)) << _COUNT_BITS
 
     async def _answer(self, *command: Any) -> Any:
         """Return the server's answer. Raises FleetLogError with the remedy."""
+        return await self._answer_in_time(_ANSWER_WITHIN, *command)
+
+    async def _answer_in_time(self, seconds: float, *command: Any) -> Any:
+        """Return the server's answer, as `_answer`, for which so long is waited."""
         if self._client is None:
             raise self._not_open()
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
+            async with asyncio.timeout(seconds):
                 return await self._client.execute_command(*command)
         except (exceptions.RedisError, OSError) as error:
             if self._client is None:
                 raise self._not_open() from error
-            raise FleetLogError(self._explain(error)) from error
+            raise FleetLogError(self._explain(error, seconds)) from error
 
     def _not_open(self) -> FleetLogError:
         return FleetLogError(f"the log in {self.place} is not open: open() comes first, and close() ends it")
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception, seconds: float) -> str:
         words = next((words for kind, words in _REMEDIES if isinstance(error, kind)), _NO_ANSWER)
         if type(error) is exceptions.ResponseError:  # it has no class of its own
             words = next((words for beginning, words in _REFUSALS if str(error).startswith(beginning)), _REFUSED)
-        how = f"within {_ANSWER_WITHIN:g} s" if isinstance(error, TimeoutError) else f"({error})"
+        how = f"within {seconds:g} s" if isinstance(error, TimeoutError) else f"({error})"
         return words.format(place=self.place, where=self._where, key=self._key, error=error, how=how)
 
 

@@ -82,7 +82,8 @@ def _kafka(address: LogAddress, options: Mapping[str, Any]) -> CreatableLog:
     from holdgate.brokers.kafka import KafkaFleetLog
     from holdgate.cli.letters.kafka import client_options
 
-    return KafkaFleetLog(bootstrap_servers=address.server, topic=address.name, **client_options(options))
+    # A worker that gets no answer within five seconds asks again by itself; a person would have to begin anew.
+    return KafkaFleetLog(bootstrap_servers=address.server, topic=address.name, **{"request_timeout_ms": 15_000, **client_options(options)})
 
 
 def _rabbitmq(address: LogAddress, options: Mapping[str, Any]) -> CreatableLog:
