@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests.faults import story
 from tests.faults.cells import Broker, Ground, fault
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ AWAY = 3.0
 async def joins(world: World) -> None:
     """Another worker joins the group and takes its share."""
     other = world.launch()
-    await world.until(lambda entries: bool(story.told(entries, "assigned", other.name)))
+    await world.until(lambda entries: world.has_work(entries, other.name))
 
 
 @fault("a member leaves", GROUP, **ONLY, quiet=False, workers=2, worker=STAYS_OPEN)

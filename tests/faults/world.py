@@ -138,6 +138,10 @@ class World(ABC):
         """Start so many workers more, which share the work."""
         return await self.scene.start(count, *self.arguments())
 
+    def has_work(self, entries: list[Entry], who: str) -> bool:
+        """Return whether this worker takes part by now."""
+        return bool(story.told(entries, "assigned", who))
+
     def launch(self) -> Worker:
         """Start one without waiting for its share."""
         named = {"--topic": self.scene._needs} if self.cell.broker.is_kafka else {"--queue": self.scene._needs}
