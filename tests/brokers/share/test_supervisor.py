@@ -570,6 +570,24 @@ def test_the_second_consumer_rests_when_it_is_not_needed(bed: Bed) -> None:
     play(bed, story)
 
 
+def test_the_second_consumer_rests_even_if_its_last_poll_gave_something(bed: Bed) -> None:
+    """It is a member of the group: what the broker has assigned to it nobody else reads, and nobody would ever."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (suspect,) = await at.take(ORDERS, 1)
+        suspect.history = object()
+        bed.broker.produce("orders", b"1")
+        (_, other) = await at.take(ORDERS, 2)
+        at.ack([suspect, other])
+        await at.until(lambda: bed.record(1).state is ShareState.ACCEPTED, "it was settled")
+        await at.for_a_while()
+        assert [client.calls[-1] for client in bed.broker.clients] == ["subscribe", "unsubscribe"]
+
+    play(bed, story)
+
+
 def test_closing_releases_what_is_in_hand(bed: Bed) -> None:
     """Another member can have it immediately, and does not wait for the lock."""
 
