@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A connection that has died in silence is noticed when a request has waited for so long. librdkafka's 60 s are two locks: whatever was in
+# hand would go to others meanwhile, and nothing come. Where the user's settings say nothing.
+_QUICK: Mapping[str, Any] = {"socket.timeout.ms": 10_000}
 # A supervisor commits and leaves the group within this time; the broker takes back the rest.
 _CLOSE_WITHIN = 25.0
 
@@ -237,7 +240,7 @@ class ShareIntake:
         if self._overflow is not None:
             await self._overflow.open(self._names)
             self._overflow_is_open = True
-        settings = {**self._settings, "share.acknowledgement.mode": "explicit", "max.poll.records": self.inbox}
+        settings = {**_QUICK, **self._settings, "share.acknowledgement.mode": "explicit", "max.poll.records": self.inbox}
         for name in self._names:
             supervisor = self._supervisors[Queue(name)] = ShareSupervisor(
                 Queue(name),
