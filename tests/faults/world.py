@@ -70,6 +70,7 @@ class World(ABC):
         self.victim: Worker
         self._lasted = 0.0
         self.prepared: Prepared | None = None
+        self.coordinator = 0
 
     # -- what a broker does in its own way --------------------------------------------------------------------------------------------
 

@@ -476,10 +476,11 @@ class Engine:
 
         Nothing is counted, and nothing is to be settled.
         """
-        if self._leave(delivery, now):
-            delivery.assignment.totals.ended -= 1  # its inbox counts it as ended from here on
-            self._rejections.gone(delivery)
-            self._finished(delivery)
+        if not self._leave(delivery, now):
+            return
+        delivery.assignment.totals.ended -= 1  # its inbox counts it as ended from here on
+        self._rejections.gone(delivery)
+        self._finished(delivery)
 
     def reject_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
         """Hold the source of a rejected delivery that could not be sent. `next` gives it to a lane again after the policy's `max_backoff`.
