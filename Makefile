@@ -150,9 +150,9 @@ test-clients-outage: $(CLIENTS:%=.venv-%/.synced)
 		HOLDGATE_TEST_OUTAGE=120 .venv-$$group/bin/python -m pytest -s --show-capture=no tests/clients/test_outage_clients.py $(ARGS) || exit 1; \
 	done
 
-# Ten minutes of outage on a share group whose locks last 15 s, without and with a kill and joins; half an hour. Not in CI.
+# Ten minutes of outage on a share group whose locks last 15 s, without and with a kill and joins, and their ledgers. Not in CI.
 test-share-outage: $(SYNCED)
-	HOLDGATE_TEST_KAFKA_VERSION=4.4 HOLDGATE_TEST_SHARE_OUTAGE=600 $(PYTEST) tests/integration/share $(ARGS)
+	HOLDGATE_TEST_KAFKA_VERSION=4.4 HOLDGATE_TEST_SHARE_OUTAGE=600 $(PYTEST) -rP tests/integration/share $(ARGS)
 
 test-matrix: $(SYNCED)
 	@for version in $(VERSIONS); do \

@@ -243,6 +243,25 @@ class RejectingVisibly(Protocol):
 
 
 @runtime_checkable
+class Locking(Protocol):
+    """What an intake has beside `Intake` when its broker locks a message for a worker only for a time, after which another may have it.
+
+    Both of them would reject it. So the intake is asked before a letter is sent, and learns what became of the letter.
+    """
+
+    def begin_letter(self, delivery: Delivery[Any]) -> bool:
+        """Return whether the letter of a rejected delivery is to be sent now: the message is ours, and stays so until it is settled.
+
+        Otherwise the guard lets go of the delivery without settling it: whoever has the message next rejects it, or it has its letter.
+        """
+        ...
+
+    def letter_ended(self, delivery: Delivery[Any], *, confirmed: bool) -> None:
+        """Note that a letter which was begun is `confirmed`, or has failed, whoever has the message by now. Never raises."""
+        ...
+
+
+@runtime_checkable
 class DeadLetters(Protocol):
     """Where rejected messages go. One object may serve several runs, each of which opens and closes it."""
 

@@ -28,12 +28,18 @@ class Broker(Enum):
 
     KAFKA = "Kafka"
     CONFLUENT = "confluent-kafka"
+    SHARE = "share-groups"
     RABBITMQ = "RabbitMQ"
 
     @property
     def is_kafka(self) -> bool:
         """Whether the broker is a Kafka, whatever the client."""
         return self is not Broker.RABBITMQ
+
+    @property
+    def server(self) -> Broker:
+        """What kind of server its cells run on. Share groups have one of their own: they come with Kafka 4.2."""
+        return Broker.KAFKA if self is Broker.CONFLUENT else self
 
 
 class Ground(Enum):
@@ -48,10 +54,12 @@ class Ground(Enum):
 
 
 EVERY_STATE = tuple(State)
+# Seconds for which share groups lock a record here: longer than any state of a cell lasts by itself, so that what goes back is the fault's;
+# short enough to be waited for.
+LOCK = 8.0
 EARLY = "!early"
-# Why a row is on Kafka through aiokafka alone: what it strikes is above the client.
-NO_CLIENT = "no call of a client has a part in it, and Kafka has it through aiokafka"
-ALONE = "it is run through aiokafka alone so far"
+# A row that is on Kafka through aiokafka alone: what it strikes is above the client.
+ABOVE_CLIENTS = dict.fromkeys((Broker.CONFLUENT, Broker.SHARE), "no call of a client has a part in it, and Kafka has it through aiokafka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +121,16 @@ def fault(
     *,
     only: Broker | None = None,
     because: str = "",
-    not_confluent: str = "",
+    without: Mapping[Broker, str] | None = None,
     not_in: Mapping[State, str] | None = None,
     **more: Any,
 ) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[World], Awaitable[None]]]:
     """Make a row of an async function. `only` one broker has it, by any client, `because` the other one cannot.
 
-    `not_confluent` is why confluent-kafka has no such cells. None of them is missing if it is empty.
+    `without` says why a broker or a client has no such cells.
     """
     not_on = {} if only is None else {each: f"does not apply: {because}" for each in Broker if each.is_kafka is not only.is_kafka}
-    if not_confluent:
-        not_on[Broker.CONFLUENT] = f"does not apply: {not_confluent}"
+    not_on |= {broker: f"does not apply: {why}" for broker, why in (without or {}).items()}
     reasons = {state: f"does not apply: {why}" for state, why in (not_in or {}).items()}
 
     def add(strike: Callable[[World], Awaitable[None]]) -> Callable[[World], Awaitable[None]]:

@@ -17,17 +17,26 @@ if TYPE_CHECKING:
     from tests.ledger.ledger import Entry, Mark
 
 GROUP = "channel"
-ONLY: dict[str, Any] = {"only": Broker.RABBITMQ, "because": "Kafka has no channels, acks or queues"}
+
+
+def only(share: str = "a share group has no channels: what its connection may meet is in the rows of networks") -> dict[str, Any]:
+    """Return what makes a row of RabbitMQ alone, with the reason why share groups, which are queues, too, do not have it."""
+    return {"only": Broker.RABBITMQ, "because": "Kafka has no channels, acks or queues", "without": {Broker.SHARE: share}}
+
+
 BAD_ACK = ("--strike", "bad-ack")
+LIMIT = "it is near in no cell, and tests/brokers/share has what is done then, step by step and by seeds"
+TIMEOUT = "the end of a lock is that, and a worker knows when it comes: records go back before"
+DELETED = "it is not run so far"
 
 
-@fault("the channel is closed with unacked messages", GROUP, **ONLY, quiet=False, worker=BAD_ACK)
+@fault("the channel is closed with unacked messages", GROUP, **only(), quiet=False, worker=BAD_ACK)
 async def channel_closed(world: World) -> None:
     """The broker closes every channel of the worker, for an ack of a delivery that never was."""
     await _channels_lost(world)
 
 
-@fault("the delivery limit is near", GROUP, **ONLY, quiet=False, worker=BAD_ACK, queue={"x-delivery-limit": 4})
+@fault("the delivery limit is near", GROUP, **only(LIMIT), quiet=False, worker=BAD_ACK, queue={"x-delivery-limit": 4})
 async def delivery_limit(world: World) -> None:
     """The same twice, on a queue that drops what has come back more than four times; a worker that holds has no second channel to lose."""
     await _channels_lost(world)
@@ -65,13 +74,13 @@ async def prepare_to_cancel(world: World) -> None:
     await world.prepared.ready()
 
 
-@fault("the connection is closed by the broker", GROUP, **ONLY, quiet=False, ground=Ground.OWN, prepare=prepare_to_close)
+@fault("the connection is closed by the broker", GROUP, **only(), quiet=False, ground=Ground.OWN, prepare=prepare_to_close)
 async def connection_closed(world: World) -> None:
     """The broker closes all connections, as for an operator's command."""
     await _done_by_the_broker(world)
 
 
-@fault("the broker cancels the consumer", GROUP, **ONLY, quiet=False, prepare=prepare_to_cancel)
+@fault("the broker cancels the consumer", GROUP, **only(), quiet=False, prepare=prepare_to_cancel)
 async def consumer_cancelled(world: World) -> None:
     """The broker sends basic.cancel for the consumer of payments."""
     await _done_by_the_broker(world)
@@ -94,7 +103,7 @@ CANCEL = (
 LONG = 10.0
 
 
-@fault("the consumer timeout", GROUP, **ONLY, quiet=False, ground=Ground.IMPATIENT, worker=("--consumer-timeout", "inf"))
+@fault("the consumer timeout", GROUP, **only(TIMEOUT), quiet=False, ground=Ground.IMPATIENT, worker=("--consumer-timeout", "inf"))
 async def consumer_timeout(world: World) -> None:
     """The broker takes back what is unacked for six seconds, and the worker knows of no such limit."""
     begun = mark()
@@ -103,7 +112,7 @@ async def consumer_timeout(world: World) -> None:
     await _lost(world, since=begun)
 
 
-@fault("the queue is deleted", GROUP, **ONLY, quiet=False)
+@fault("the queue is deleted", GROUP, **only(DELETED), quiet=False)
 async def queue_deleted(world: World) -> None:
     """Somebody deletes the queue with all that is in it; the worker ends with an error that names it. The queue is made again."""
     await world.scene.rabbitmq.delete(world.payments)

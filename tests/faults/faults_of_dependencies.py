@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.faults.cells import NO_CLIENT, State, fault
+from tests.faults.cells import ABOVE_CLIENTS, State, fault
 from tests.faults.world import OPEN, QUICK, STEADY
 from tests.ledger.dependency import Mode
 
@@ -17,25 +17,25 @@ GROUP = "dependency"
 LASTS = 3.0
 
 
-@fault("it answers with errors", GROUP, not_confluent=NO_CLIENT)
+@fault("it answers with errors", GROUP, without=ABOVE_CLIENTS)
 async def answers_with_errors(world: World) -> None:
     """Every call is answered with an error, for some seconds."""
     await world.fail_for(Mode.DOWN, LASTS)
 
 
-@fault("it refuses connections", GROUP, not_confluent=NO_CLIENT)
+@fault("it refuses connections", GROUP, without=ABOVE_CLIENTS)
 async def refuses(world: World) -> None:
     """Nobody listens any more, and connections that exist are reset, for some seconds."""
     await world.fail_for(Mode.GONE, LASTS)
 
 
-@fault("it hangs", GROUP, not_confluent=NO_CLIENT, worker=("--timeout", "2.4"))
+@fault("it hangs", GROUP, without=ABOVE_CLIENTS, worker=("--timeout", "2.4"))
 async def hangs(world: World) -> None:
     """Calls are accepted and never answered; the handler has a time limit."""
     await world.fail_for(Mode.HANG, LASTS)
 
 
-@fault("it is slow", GROUP, not_confluent=NO_CLIENT, worker=("--slow-call", "0.9"), partial=True)
+@fault("it is slow", GROUP, without=ABOVE_CLIENTS, worker=("--slow-call", "0.9"), partial=True)
 async def is_slow(world: World) -> None:
     """Every call takes longer than `slow_call_duration`, and succeeds."""
     await world.dependency.set_mode(Mode.UP)
@@ -44,7 +44,7 @@ async def is_slow(world: World) -> None:
     await asyncio.sleep(LASTS)
 
 
-@fault("it flaps", GROUP, not_confluent=NO_CLIENT, partial=True)
+@fault("it flaps", GROUP, without=ABOVE_CLIENTS, partial=True)
 async def flaps(world: World) -> None:
     """Down and up again, six times in turn, for about as long as a circuit stays open."""
     world.scene.latency(STEADY)
@@ -54,7 +54,7 @@ async def flaps(world: World) -> None:
         await asyncio.sleep(OPEN / 3)
 
 
-@fault("it fails a third to a half of its calls", GROUP, not_confluent=NO_CLIENT, partial=True)
+@fault("it fails a third to a half of its calls", GROUP, without=ABOVE_CLIENTS, partial=True)
 async def fails_some(world: World) -> None:
     """One call in three fails for a while, and then one in two."""
     world.scene.latency(STEADY)
@@ -73,7 +73,7 @@ class SomeMessages(set[str]):
         return int(str(key).rpartition("|")[2]) % 16 == 5
 
 
-@fault("it is down for some keys alone", GROUP, not_confluent=NO_CLIENT, partial=True, worker=("--attempts", "100"))
+@fault("it is down for some keys alone", GROUP, without=ABOVE_CLIENTS, partial=True, worker=("--attempts", "100"))
 async def down_for_some_keys(world: World) -> None:
     """One message in sixteen fails again and again while all others succeed."""
     world.scene.latency(QUICK)
@@ -87,7 +87,7 @@ async def down_for_some_keys(world: World) -> None:
 @fault(
     "its health probe hangs",
     GROUP,
-    not_confluent=NO_CLIENT,
+    without=ABOVE_CLIENTS,
     worker=("--strike", "probe-hangs"),
     not_in=dict.fromkeys(
         (State.CLOSED, State.TRIPPING, State.RAMPING, State.SHUTTING_DOWN), "the health probe runs between open and the first message"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.cells import ALONE, Ground, fault
+from tests.faults.cells import Ground, fault
 from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def half_open(world: World) -> None:
     await asyncio.sleep(RESTS)
 
 
-@fault("a slow network", "network", not_confluent=ALONE, **BEHIND)
+@fault("a slow network", "network", **BEHIND)
 async def slow_network(world: World) -> None:
     """Everything takes 0.15 s longer in each direction, for some seconds."""
     proxy_of(world).delay = DELAY
@@ -66,7 +66,7 @@ async def slow_network(world: World) -> None:
     proxy_of(world).delay = 0.0
 
 
-@fault("connections break off in the middle", "network", not_confluent=ALONE, **BEHIND)
+@fault("connections break off in the middle", "network", **BEHIND)
 async def truncate(world: World) -> None:
     """Of what the broker sends next on each connection only half arrives, and then its end."""
     proxy_of(world).truncate()

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.faults import story
-from tests.faults.cells import NO_CLIENT, State, fault
+from tests.faults.cells import ABOVE_CLIENTS, LOCK, Broker, State, fault
 from tests.integration.kafka import looks
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ async def freeze(world: World) -> None:
     world.victim.freeze()
     try:
         other = world.launch()
-        if world.cell.broker.is_kafka:
+        if world.cell.broker is Broker.SHARE:
+            await world.until(lambda entries: world.has_work(entries, other.name))
+            await asyncio.sleep(LOCK)
+        elif world.cell.broker.is_kafka:
             await world.until(
                 lambda entries: set(looks.owners(entries).values()) == {other.name} and len(looks.owners(entries)) == world.sources
             )
@@ -63,27 +66,27 @@ async def block(world: World) -> None:
     await world.until(lambda entries: story.noted(entries, "blocking", "end", world.victim.name))
 
 
-@fault("the wall clock goes forward by an hour", GROUP, not_confluent=NO_CLIENT, worker=("--strike", "clock-forward"))
+@fault("the wall clock goes forward by an hour", GROUP, without=ABOVE_CLIENTS, worker=("--strike", "clock-forward"))
 async def clock_forward(world: World) -> None:
     """`time.time()` is an hour later from one moment to the next."""
     await _struck(world)
     await asyncio.sleep(FROZEN_FOR)
 
 
-@fault("the wall clock goes back by an hour", GROUP, not_confluent=NO_CLIENT, worker=("--strike", "clock-back"))
+@fault("the wall clock goes back by an hour", GROUP, without=ABOVE_CLIENTS, worker=("--strike", "clock-back"))
 async def clock_back(world: World) -> None:
     """`time.time()` is an hour earlier from one moment to the next."""
     await _struck(world)
     await asyncio.sleep(FROZEN_FOR)
 
 
-@fault("an observer raises", GROUP, not_confluent=NO_CLIENT, worker=("--strike", "observer-raises"))
+@fault("an observer raises", GROUP, without=ABOVE_CLIENTS, worker=("--strike", "observer-raises"))
 async def observer_raises(world: World) -> None:
     """From now on an observer of the guard raises for every event."""
     await _struck(world)
 
 
-@fault("an observer blocks", GROUP, not_confluent=NO_CLIENT, worker=("--strike", "observer-blocks"), grace=2.0)
+@fault("an observer blocks", GROUP, without=ABOVE_CLIENTS, worker=("--strike", "observer-blocks"), grace=2.0)
 async def observer_blocks(world: World) -> None:
     """An observer of the guard blocks the event loop for 0.3 s, for each of the next five events."""
     await _struck(world)
@@ -95,7 +98,7 @@ CROWD = 19
 @fault(
     "twenty workers recover at once",
     GROUP,
-    not_confluent=NO_CLIENT,
+    without=ABOVE_CLIENTS,
     not_in={state: "it is the end of an outage that all of them were in" for state in State if state is not State.OPEN},
     quiet=False,
     partitions=CROWD + 1,

@@ -23,6 +23,8 @@ from tests.faults.world_kafka import KafkaWorld
 from tests.faults.world_kafka import Scene as KafkaScene
 from tests.faults.world_rabbitmq import RabbitMQWorld
 from tests.faults.world_rabbitmq import Scene as RabbitMQScene
+from tests.faults.world_share import Scene as ShareScene
+from tests.faults.world_share import ShareWorld
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_jars import release_of, wanted_kafka
 from tests.servers.rabbitmq import RabbitMQServer
@@ -40,6 +42,9 @@ CELL_TIMEOUT = 240.0
 TRIES = 4
 # A quorum queue that is killed younger than this does not come back.
 GROWN_UP = 4.0
+# The oldest Kafka with share groups, and the series of those that the tests have.
+SHARES_FROM = (4, 2)
+WITH_SHARES = "4.4"
 # Longer than it takes to bring a worker into any state. Up to 4.2 a channel has the timeout of its opening, so it cannot be set later.
 CONSUMER_TIMEOUT_MS = 6000
 
@@ -55,9 +60,9 @@ class Runner:
         """Run all of them: those that leave their broker well at once, the others one after the other."""
         cells = list(cells)
         async with asyncio.TaskGroup() as tasks:
-            for is_kafka in (True, False):
+            for kind in (Broker.KAFKA, Broker.SHARE, Broker.RABBITMQ):
                 for ground in Ground:
-                    mine = [cell for cell in cells if cell.broker.is_kafka is is_kafka and _ground(cell) is ground]
+                    mine = [cell for cell in cells if cell.broker.server is kind and _ground(cell) is ground]
                     if mine:
                         tasks.create_task(self._on(ground, mine))
 
@@ -65,7 +70,7 @@ class Runner:
         broker = cells[0].broker
         try:
             async with _server(broker, ground) as server:
-                version = release_of(wanted_kafka()) if broker.is_kafka else server.version
+                version = release_of(_version(broker)) if broker.is_kafka else server.version
                 _tell(servers={cell.broker.value: version for cell in cells})
                 if ground in (Ground.SHARED, Ground.IMPATIENT):
                     await asyncio.gather(*(self._in_turn(cell, server) for cell in cells))
@@ -132,9 +137,16 @@ def _ground(cell: Cell) -> Ground:
 def _server(broker: Broker, ground: Ground) -> KafkaServer | RabbitMQServer:
     """A broker of our own: it is stopped, killed and asked for things that nobody does to a broker of somebody else."""
     if broker.is_kafka:
-        return KafkaServer(3 if ground is Ground.CLUSTER else 1)
+        return KafkaServer(3 if ground is Ground.CLUSTER else 1, version=_version(broker))
     settings = {"consumer_timeout": str(CONSUMER_TIMEOUT_MS)} if ground is Ground.IMPATIENT else {}
     return RabbitMQServer(wanted_rabbitmq(), settings)
+
+
+def _version(broker: Broker) -> str:
+    """The Kafka that was asked for, or the newest for share groups, which older ones do not have."""
+    wanted = wanted_kafka()
+    has_shares = tuple(int(part) for part in wanted.split(".")[:2]) >= SHARES_FROM
+    return WITH_SHARES if broker is Broker.SHARE and not has_shares else wanted
 
 
 @asynccontextmanager
@@ -146,7 +158,10 @@ async def _world(cell: Cell, server: Any, folder: Path) -> AsyncIterator[World]:
             await stack.enter_async_context(proxy)
         if cell.broker.is_kafka:
             bootstrap = server.bootstrap if proxy is None else server.proxied_bootstrap
-            yield KafkaWorld(cell, await stack.enter_async_context(KafkaScene(server, folder, bootstrap)), server, proxy)
+            if cell.broker is Broker.SHARE:
+                yield ShareWorld(cell, await stack.enter_async_context(ShareScene(server, folder, bootstrap)), server, proxy)
+            else:
+                yield KafkaWorld(cell, await stack.enter_async_context(KafkaScene(server, folder, bootstrap)), server, proxy)
         else:
             url = server.url if proxy is None else server.url_through(proxy)
             yield RabbitMQWorld(cell, await stack.enter_async_context(RabbitMQScene(server, folder, url)), server, proxy)

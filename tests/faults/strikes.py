@@ -61,19 +61,19 @@ class Strike:
         """Be an observer of the guard, the last one."""
         if self._struck and self.kind == "observer-raises":
             raise ObserverError("it says so")
-        if self._takes_one("observer-blocks"):
+        if self.takes_one("observer-blocks"):
             time.sleep(BLOCKED_BY_AN_OBSERVER)
 
     async def before_commit(self, failure: Callable[[], Exception] = lambda: RequestTimedOutError("it says so")) -> None:
         """Be in the way of a commit. Raises `failure`, what a broker's silence would come to."""
-        if self._takes_one("commits-fail"):
+        if self.takes_one("commits-fail"):
             raise failure()
-        if self._takes_one("commits-hang"):
+        if self.takes_one("commits-hang"):
             await asyncio.sleep(COMMIT_HANGS)
 
     async def before_poll(self) -> None:
         """Be in the way of a poll."""
-        if self._takes_one("polls-stall"):
+        if self.takes_one("polls-stall"):
             await asyncio.sleep(POLLS_STALL)
 
     async def probe(self) -> bool:
@@ -95,7 +95,8 @@ class Strike:
                 if not channel.is_closed:
                     self._acking = asyncio.ensure_future(channel.basic_ack(1_000_000))
 
-    def _takes_one(self, kind: str) -> bool:
+    def takes_one(self, kind: str) -> bool:
+        """Return whether this call is one of those that are struck; may be asked in any thread."""
         if not self._struck or self.kind != kind or self._left == 0:
             return False
         self._left -= 1

@@ -36,6 +36,9 @@ QUICK = (
     "RabbitMQ-connections_are_reset-Ramping",
 )
 
+# The same for share groups, which the usual Kafka of the tests does not have (make test-matrix KAFKA_VERSIONS=4.4).
+QUICK_SHARE = ("share-groups-poison_messages-Ramping",)
+
 # What was asked for, and cannot be or is better shown elsewhere.
 ELSEWHERE: Mapping[str, str] = {
     "a probe that is cancelled": "SIGTERM, a member that joins, and a channel that is closed, each in Half-open with the probe on its way",

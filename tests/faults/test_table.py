@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.cells import EVERY_STATE, FAULTS, Broker, State, fault
-from tests.faults.table import CELLS, ELSEWHERE, QUICK, find
+from tests.faults.table import CELLS, ELSEWHERE, QUICK, QUICK_SHARE, find
 
 
 def test_every_place_is_a_cell_or_has_a_reason() -> None:
@@ -32,7 +32,8 @@ def test_names_are_unique() -> None:
 def test_the_quick_selection_has_each_state_and_each_broker() -> None:
     """What every change is tried on is of this table, and leaves out no state and no client."""
     assert {CELLS[name].state for name in QUICK} == set(State)
-    assert {CELLS[name].broker for name in QUICK} == set(Broker)
+    assert {CELLS[name].broker for name in (*QUICK, *QUICK_SHARE)} == set(Broker)
+    assert {CELLS[name].broker for name in QUICK_SHARE} == {Broker.SHARE}
 
 
 def test_a_mistaken_worker_is_another_cell_of_the_same_place() -> None:
@@ -72,7 +73,7 @@ def test_a_row_may_leave_out_a_client_with_a_reason() -> None:
     before = list(FAULTS)
     try:
 
-        @fault("a trial", "group", not_confluent="it has no such call")
+        @fault("a trial", "group", without={Broker.CONFLUENT: "it has no such call"})
         async def trial(world: object) -> None:
             """It is a trial."""
 

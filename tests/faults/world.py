@@ -70,6 +70,7 @@ class World(ABC):
         self.victim: Worker
         self._lasted = 0.0
         self.prepared: Prepared | None = None
+        self.coordinator = 0
 
     # -- what a broker does in its own way --------------------------------------------------------------------------------------------
 
@@ -137,6 +138,10 @@ class World(ABC):
     async def start(self, count: int = 1) -> list[Worker]:
         """Start so many workers more, which share the work."""
         return await self.scene.start(count, *self.arguments())
+
+    def has_work(self, entries: list[Entry], who: str) -> bool:
+        """Return whether this worker takes part by now."""
+        return bool(story.told(entries, "assigned", who))
 
     def launch(self) -> Worker:
         """Start one without waiting for its share."""

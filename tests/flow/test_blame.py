@@ -611,3 +611,33 @@ def test_a_piece_remembers_what_nobody_claimed() -> None:
     history = FailureHistory()
     history.unclaimed = (UnclaimedType("ValueError"), 3)
     assert history.of_a_piece().unclaimed == history.unclaimed
+
+
+def test_what_speaks_against_a_message_outlives_its_delivery() -> None:
+    """Its broker delivers it again: it goes on where it was, and a rejection without a letter is forgotten."""
+    payments = gate(settings=CALM)
+    history = FailureHistory()
+    history.failed("ValueError", 3.0)
+    history.charge()
+    history.back_off()
+    blame = history.blame_of(payments)
+    seen_by(payments, blame, 9)
+    seen_by(payments, blame, 9)
+    history.rejected("ValueError", "attempts")
+    again = history.come_again()
+
+    assert (again.charged, again.failures, again.first_failed_at, again.counted) == (1, 1, 3.0, history.counted)
+    assert again.blame_of(payments) is blame
+    assert (again.reason, again.backoffs) == (None, 0)
+
+
+def test_a_message_whose_history_came_with_it_is_rejected_after_the_rest_of_its_attempts() -> None:
+    """Two of three failures were in an earlier delivery."""
+    stage = Stage("payments", run=run_of(["payments"], rejects=True, retry=RetryPolicy(attempts=3)))
+    history = FailureHistory()
+    history.charge()
+    history.charge()
+    stage.receive(1)
+    delivery = stage.start()
+    delivery.history = history.come_again()
+    assert stage.end(delivery, own_failure()) is Verdict.REJECT

@@ -125,6 +125,44 @@ def test_all_unsent_messages_of_a_source_hold_it() -> None:
     assert stage.start_all() == [third]
 
 
+def test_one_that_is_let_go_leaves_without_a_letter() -> None:
+    """Another worker has it by now: its lane is free, the next one starts, and it is not counted as rejected."""
+    stage = sending(2)
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.let_go(delivery, stage.now)
+
+    assert (stage.run.running, stage.assignment().in_flight, stage.start().position) == (0, 0, 1)
+    seen = stage.engine.totals().names["orders"]
+    assert (seen.ended, seen.processed, seen.rejected.total()) == (0, 0, 0)
+
+
+def test_one_that_is_let_go_holds_its_source_no_longer() -> None:
+    """Its target had failed, and it was the only one that the source waited for."""
+    stage = sending(2)
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.reject_failed(delivery, stage.now)
+    stage.turn(later=MAX_BACKOFF)
+    assert stage.start() is delivery
+    stage.engine.let_go(delivery, stage.now)
+    stage.turn()
+
+    assert stage.run.plan.of(ORDERS) == FREE
+    assert stage.start().position == 1
+
+
+def test_to_let_go_of_what_is_gone_frees_its_lane() -> None:
+    """Its assignment went away meanwhile, and nothing more is to be done for it."""
+    stage = sending()
+    delivery = stage.start()
+    stage.end(delivery, rejected())
+    stage.engine.forget(stage.run, [ORDERS], stage.now)
+    stage.engine.let_go(delivery, stage.now)
+
+    assert stage.run.running == 0
+
+
 def test_resending_needs_a_lane() -> None:
     """Its run's only lane works: the message waits for it, without a deadline that is over, and comes before others."""
     sources = partitions(2)

@@ -233,6 +233,79 @@ async def test_a_publication_cancelled_by_somebody_else_is_made_again() -> None:
     assert (dead.published, len(dead.letters)) == (2, 1)
 
 
+# -- messages that are ours for a time -------------------------------------------------------------------------------------------------
+
+
+class LockingIntake(BreakingIntake):
+    """Its messages are locked for a time: `ours` says whether they still are. `letters` has what became of each letter."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker, topics=["orders"], commit_every=0.1)
+        self.ours = True
+        self.asked = 0
+        self.letters: list[tuple[int, bool]] = []
+
+    def begin_letter(self, delivery: Delivery[Any]) -> bool:
+        """Be asked."""
+        self.asked += 1
+        return self.ours
+
+    def letter_ended(self, delivery: Delivery[Any], *, confirmed: bool) -> None:
+        """Learn it."""
+        self.letters.append((delivery.position, confirmed))
+
+
+@in_virtual_time
+async def test_a_message_that_is_not_ours_any_more_gets_no_letter() -> None:
+    """Its next worker writes one. Here it is not settled, and what is behind it goes on."""
+    broker, dead, handler = with_poison(before=0), MemoryDeadLetters(), Picky()
+    intake = LockingIntake(broker)
+    intake.ours = False
+    async with quiet_guard() as guard, running(guard.run(intake, handler, dead_letters=dead)):
+        await until(lambda: len(handler.done) == 2)
+        await asyncio.sleep(1)
+        assert held(guard) == ()
+        seen = guard.engine.totals().names["orders"]
+        assert (seen.processed, seen.rejected.total()) == (2, 0)
+    assert (dead.published, committed(broker), intake.letters) == (0, 0, [])
+
+
+@in_virtual_time
+async def test_an_intake_learns_what_became_of_a_letter_it_let_through() -> None:
+    """Before the message is settled by it."""
+    broker, dead = with_poison(before=0), MemoryDeadLetters(delay=1.0)
+    intake = LockingIntake(broker)
+    async with quiet_guard() as guard, running(guard.run(intake, Picky(), dead_letters=dead)):
+        await until(lambda: committed(broker) == 3)
+    assert (len(dead.letters), intake.letters, intake.asked) == (1, [(0, True)], 1)
+
+
+@in_virtual_time
+async def test_a_letter_that_is_sent_again_is_asked_for_again() -> None:
+    """Between a failure and the next try the message may have gone to another worker. The source is held no longer then."""
+    broker, dead = with_poison(before=0), MemoryDeadLetters()
+    dead.failing = ConnectionError()
+    intake = LockingIntake(broker)
+    async with quiet_guard() as guard, running(guard.run(intake, Picky(), dead_letters=dead)):
+        await until(lambda: held(guard) == ("dead letters",))
+        intake.ours, dead.failing = False, None
+        await until(lambda: held(guard) == ())
+    assert (dead.letters, intake.letters, intake.asked) == ([], [(0, False)], 2)
+
+
+@in_virtual_time
+async def test_a_letter_that_is_confirmed_late_is_told_all_the_same() -> None:
+    """The message has gone by then: whoever has it must not write another one."""
+    broker, dead = with_poison(before=0), MemoryDeadLetters(delay=2.0)
+    intake = LockingIntake(broker)
+    async with quiet_guard() as guard, running(guard.run(intake, Picky(), dead_letters=dead)):
+        await asyncio.sleep(1)
+        intake.ours = False
+        broker.drop(intake)
+        await until(lambda: bool(intake.letters))
+    assert (len(dead.letters), intake.letters) == (1, [(0, True)])
+
+
 # -- the end of a run, and of an assignment --------------------------------------------------------------------------------------------
 
 

@@ -195,6 +195,18 @@ class FailureHistory:
         """Note that its fallback failed in these generations of its gates: it does not fall back again before one of them changes."""
         self.fallback_failed = generations
 
+    def come_again(self) -> FailureHistory:
+        """Return what the same message begins with when its broker delivers it again: what speaks against it, and its needs.
+
+        What belonged to its place in this process, and a letter that was not written, are gone.
+        """
+        again = FailureHistory()
+        again.charged, again.blames, again.votes, again.extra = self.charged, self.blames, self.votes, self.extra
+        again.failures, again.error = self.failures, self.error
+        again.first_failed_at, again.last_failed_at = self.first_failed_at, self.last_failed_at
+        again.unclaimed = self.unclaimed
+        return again
+
     def of_a_piece(self) -> FailureHistory:
         """Return what a piece of a failed batch begins with: its votes, what it needs beside its source's needs, and when it failed."""
         piece = FailureHistory()

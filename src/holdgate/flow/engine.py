@@ -471,6 +471,17 @@ class Engine:
         self._finished(delivery)
         return Verdict.DONE
 
+    def let_go(self, delivery: AnyDelivery, now: float) -> None:
+        """Forget a rejected delivery without a letter: its broker gives the message out again, or has given it to another worker already.
+
+        Nothing is counted, and nothing is to be settled.
+        """
+        if not self._leave(delivery, now):
+            return
+        delivery.assignment.totals.ended -= 1  # its inbox counts it as ended from here on
+        self._rejections.gone(delivery)
+        self._finished(delivery)
+
     def reject_failed(self, delivery: AnyDelivery, now: float) -> Verdict:
         """Hold the source of a rejected delivery that could not be sent. `next` gives it to a lane again after the policy's `max_backoff`.
 

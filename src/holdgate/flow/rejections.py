@@ -64,6 +64,11 @@ class Rejections:
         """Release the source of a delivery that has arrived, unless other deliveries of it have not."""
         assignment: Assignment = delivery.assignment
         assignment.totals.rejected[history_of(delivery).given_up] += 1
+        self.gone(delivery)
+
+    def gone(self, delivery: AnyDelivery) -> None:
+        """Release the source of a delivery that is not to be sent any more, unless other deliveries of it are."""
+        assignment: Assignment = delivery.assignment
         if assignment.unsent:
             assignment.unblock(delivery)
             self._released(assignment)

@@ -3,9 +3,12 @@
 A task of its own publishes each letter. The guard holds the task, so no scope of the user's cancels it, and no lane waits for it. The
 message is settled only after the target has confirmed. What goes wrong before that costs a second letter at worst, never a message.
 
-The engine hands a message over with `send` and gets exactly one answer, `sent` or `failed`. After `failed` the engine hands the message
-over again. A publication that takes too long counts as failed but goes on. A message that is handed over again meanwhile waits for that
-publication instead of being published twice.
+The engine hands a message over with `send` and gets exactly one answer, `sent`, `failed` or `withheld`. After `failed` the engine hands the
+message over again. A publication that takes too long counts as failed but goes on. A message that is handed over again meanwhile waits for
+that publication instead of being published twice.
+
+A broker may lock a message for us only for a time (`ports.Locking`). Its intake says before each publication whether the message is still
+ours. If not, the letter is `withheld`: another worker writes it, and two workers would write two.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from holdgate.errors import HoldgateError, Reject
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.message import AnyDelivery, DeadLetter, type_name
 from holdgate.flow.state import Assignment, Run
-from holdgate.ports import DeadLetters
+from holdgate.ports import DeadLetters, Locking
 from holdgate.runtime.wording import whereabouts
 from holdgate.tasks import begin_later
 
@@ -36,12 +39,25 @@ _LET_GO_WITHIN = 2.0
 
 
 class Outbox:
-    """The letters of one run. Without a `target` there are none. `sent` and `failed` are called on the loop, outside of anything else."""
+    """The letters of one run. Without a `target` there are none. `locks` is the intake, if messages are ours for a time only.
 
-    def __init__(self, target: DeadLetters | None, *, sent: Callable[[AnyDelivery], None], failed: Callable[[AnyDelivery], None]) -> None:
+    `sent` and `failed` are called on the loop, outside of anything else, and `withheld` in `add` and `send`.
+    """
+
+    def __init__(
+        self,
+        target: DeadLetters | None,
+        locks: Locking | None = None,
+        *,
+        sent: Callable[[AnyDelivery], None],
+        failed: Callable[[AnyDelivery], None],
+        withheld: Callable[[AnyDelivery], None],
+    ) -> None:
         self._target = target
+        self._locks = locks
         self._sent = sent
         self._failed = failed
+        self._withheld = withheld
         self._posts: dict[AnyDelivery, _Post] = {}
         self._unwanted: set[asyncio.Task[None]] = set()  # publications that nobody waits for
         self._opened = False
@@ -83,6 +99,10 @@ class Outbox:
         if post.confirmed:  # the confirmation came while the message was waiting to be sent again
             self._finish(delivery)
             return
+        if post.task is None and self._locks is not None and not self._locks.begin_letter(delivery):
+            self._posts.pop(delivery)
+            self._withheld(delivery)
+            return
         loop = asyncio.get_running_loop()
         post.in_hand = True
         post.timer = loop.call_later(_CONFIRM_WITHIN, self._took_too_long, delivery)
@@ -114,6 +134,8 @@ class Outbox:
     def _ended(self, delivery: AnyDelivery, post: _Post, task: asyncio.Task[None]) -> None:
         post.task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._locks is not None:
+            self._locks.letter_ended(delivery, confirmed=error is None)
         if error is not None:
             self._put_down(delivery, post, _cause(error))
         elif post.in_hand:

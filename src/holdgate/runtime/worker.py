@@ -26,7 +26,7 @@ from holdgate.flow.gate import Gate
 from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
-from holdgate.ports import AttemptSpans, Batching, Intake, ReadingAhead
+from holdgate.ports import AttemptSpans, Batching, Intake, Locking, ReadingAhead
 from holdgate.runtime.failures import FailureLog
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
@@ -190,7 +190,8 @@ class Worker:
         self.standstill = Standstill(intake, guard.now)
         self.lanes_lent = 0  # lanes that wait for the thread of a source that is gone
         self._called = CalledInHandlers(lambda dependency, source: guard.undeclared.take_up(dependency, plans.run, source))
-        self._outbox = Outbox(plans.dead_letters, sent=self._letter_sent, failed=self._letter_failed)
+        locks = intake if isinstance(intake, Locking) else None
+        self._outbox = Outbox(plans.dead_letters, locks, sent=self._letter_sent, failed=self._letter_failed, withheld=self._letter_withheld)
         self.log = RunLog(self, guard.log_settings, plans.dead_letters)
         self._left = 0  # how many messages are left by handlers that were cut off
         self._flushed: bool | None = False  # whether everything was out after the drain; None means that the intake does not say
@@ -491,6 +492,10 @@ class Worker:
 
     def _letter_failed(self, delivery: AnyDelivery) -> None:
         self.engine.reject_failed(delivery, self.now())
+        self.guard.wake()
+
+    def _letter_withheld(self, delivery: AnyDelivery) -> None:
+        self.engine.let_go(delivery, self.now())
         self.guard.wake()
 
     def sends_for(self, assignment: Assignment) -> bool:

@@ -25,6 +25,8 @@ from holdgate.testing.memory import ShareState
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from holdgate.flow.message import DeadLetter
+
 TOPIC = "orders"
 # A group of ten minutes' outages, at its shortest lock and Kafka's own limit.
 LOCK = 15.0
@@ -37,6 +39,8 @@ WORK = 0.2
 POLL = 1.0
 # Longer than a record may stay in hand: its handler is interrupted, and the record goes back, once.
 SLOW = 2 * LOCK
+# What a letter takes at most: a record whose lock is nearly over waits so long for a letter that is under way.
+LETTER_WITHIN = 2.0
 # Seconds before an outage at which messages come that it finds in hand; every outage begins later than that.
 BEFORE = 0.3
 # After the last of what was drawn everything must be over by then.
@@ -52,7 +56,7 @@ class Course:
     """What happens in one run; times in seconds. `kill` and `join` None mean that nobody is killed or joins.
 
     `overflow` says whether records near their limit have a topic to go to. Without one nobody is killed: a record that is delivered for the
-    last time is kept in memory then, and dies with its process.
+    last time is kept in memory then, and dies with its process. A letter is confirmed after `letter`, a commit is answered after `commit`.
     """
 
     workers: int
@@ -62,6 +66,8 @@ class Course:
     join: float | None
     in_hand: int
     overflow: bool
+    letter: float
+    commit: float
 
     @property
     def parts(self) -> list[tuple[bytes, ...]]:
@@ -97,17 +103,23 @@ def drawn(seed: int) -> Course:
         join=chance.uniform(0.5, at) if chance.random() < 0.5 else None,
         in_hand=chance.choice((1, 5, 20)),
         overflow=overflow,
+        letter=chance.uniform(0.0, LETTER_WITHIN),
+        commit=chance.choice((0.0, 0.02, 0.5)),
     )
 
 
 @dataclass(slots=True)
 class Ended:
-    """How a run has ended. `deliveries` is how often the broker has delivered each message; the others count by message, too."""
+    """How a run has ended. `deliveries` is how often the broker has delivered each message; the others count by message, too.
+
+    `cut_off` are letters of the worker that was killed, which the target had confirmed, and whose records the broker had not accepted yet.
+    """
 
     course: Course
     handled: Counter[bytes] = field(default_factory=Counter[bytes])
     letters: Counter[bytes] = field(default_factory=Counter[bytes])
     overflowed: Counter[bytes] = field(default_factory=Counter[bytes])
+    cut_off: Counter[bytes] = field(default_factory=Counter[bytes])
     archived: list[bytes] = field(default_factory=list[bytes])
     waiting: list[bytes] = field(default_factory=list[bytes])
     deliveries: Mapping[bytes, int] = field(default_factory=dict[bytes, int])
@@ -132,6 +144,11 @@ def wrong(ended: Ended) -> list[str]:
     found += [f"{_named(body)} was archived, and is no letter and not handled" for body in ended.archived if not out[body]]
     found += [f"{_named(body)} is a dead letter though only the dependency failed" for body in good if ended.letters[body]]
     found += [f"{_named(body)} is poison, and no letter" for body in poison if not ended.letters[body] + ended.overflowed[body]]
+    found += [
+        f"{_named(body)} has {count} letters, allowed {1 + ended.cut_off[body]}"
+        for body, count in ended.letters.items()
+        if count > 1 + ended.cut_off[body]
+    ]
     found += [
         f"{_named(body)} was delivered {count} times, allowed {ended.most}"
         for body, count in ended.deliveries.items()
@@ -182,6 +199,19 @@ class MortalClient(ModelClient):
             await asyncio.Event().wait()
 
 
+class MortalLetters(MemoryDeadLetters):
+    """Letters of a process that may die: from then on none is confirmed."""
+
+    dead = False
+
+    async def publish(self, letter: DeadLetter) -> None:
+        """As it does."""
+        await asyncio.sleep(self.delay)
+        if self.dead:
+            await asyncio.Event().wait()
+        self.letters.append(letter)
+
+
 class SimulatedWorker:
     """A guard with one run. `killed` stops it in the middle of whatever it does."""
 
@@ -192,7 +222,7 @@ class SimulatedWorker:
         self.killed = False
         payments = Dependency("payments", failures=Down, settings=CircuitSettings())
         self.guard = Guard(payments, signals=False, clock=LoopClock(tuple(chance.random() for _ in range(997))))
-        self.letters, self.overflow = MemoryDeadLetters(), MemoryDeadLetters()
+        self.letters, self.overflow = MortalLetters(delay=world.course.letter), MortalLetters()
         self.task = asyncio.ensure_future(self._run(payments))
 
     async def _run(self, payments: Dependency) -> None:
@@ -213,14 +243,17 @@ class SimulatedWorker:
         if self.killed:
             await asyncio.Event().wait()
         if body.startswith(b"poison"):
-            raise Reject("it says so")
+            raise Reject("it says so") if body.endswith((b"0", b"2", b"4", b"6", b"8")) else ValueError("it fails each time")
         if self.world.is_down:
             raise Down
         self.world.ended.handled[body] += 1
 
     def kill(self) -> None:
         """End as kill -9 does."""
-        self.killed = True
+        self.killed = self.letters.dead = self.overflow.dead = True
+        self.world.ended.cut_off.update(
+            letter.body or b"" for letter in self.letters.letters if not self.world.is_accepted(letter.delivery.message)
+        )
         for client in self.world.broker.clients:
             if isinstance(client, MortalClient) and client in self.world.clients_of(self.name):
                 client.die()
@@ -232,6 +265,7 @@ class ShareWorld:
     def __init__(self, seed: int, worker: type[SimulatedWorker] = SimulatedWorker) -> None:
         self.course = drawn(seed)
         self.broker = ModelBroker(TOPIC, lock=LOCK, limit=LIMIT, partitions=PARTITIONS)
+        self.broker.late = self.course.commit
         self.ended = Ended(self.course)
         self.seen: Counter[bytes] = Counter()
         self.workers: list[SimulatedWorker] = []
@@ -248,6 +282,11 @@ class ShareWorld:
     def clients_of(self, name: str) -> list[ModelClient]:
         """Return the clients that a worker has made."""
         return [client for whose, client in self._clients if whose == name]
+
+    def is_accepted(self, message: Any) -> bool:
+        """Return whether the broker has this record as processed."""
+        state: ShareState = self.group.record(message.offset()).state
+        return state is ShareState.ACCEPTED
 
     @property
     def is_down(self) -> bool:

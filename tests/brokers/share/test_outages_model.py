@@ -240,3 +240,19 @@ def test_a_message_that_opens_the_circuit_alone_does_not_keep_others_for_ever(pl
         await play.recover()
 
     run_virtual(story())
+
+
+def test_a_message_that_fails_alone_is_found_out_before_its_deliveries_are_used_up(play: Play) -> None:
+    """With a message now and then beside it, one lock is not long enough for a verdict. What is known of it outlives its delivery."""
+
+    async def story() -> list[DeadLetter]:
+        await play.start()
+        play.broker.produce("orders", POISON)
+        await play.stream(1.0, 60.0)
+        await play.recover()
+        return play.dead.letters
+
+    letters = run_virtual(story())
+    assert [letter.body for letter in letters] == [POISON]
+    assert play.broker.groups["orders"].record(0).state is ShareState.ACCEPTED
+    assert len(play.handled) == play.sent

@@ -303,6 +303,215 @@ def test_a_rejected_copy_proves_nothing(bed: Bed) -> None:
     play(bed, story)
 
 
+def test_a_copy_that_is_rejected_gets_no_letter(bed: Bed) -> None:
+    """Its record lies at the broker, and comes to somebody with a lock. Here the copy is put aside, and nothing is accepted for it."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", *BODIES)
+        at = await bed.open()
+        await at.take(ORDERS, 3)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        at.admit(ORDERS)
+        copies = (await at.take(ORDERS, 6))[3:]
+        assert not bed.intake.begin_letter(copies[0])
+        at.ack(copies[1:])
+        fresh = (await at.take(ORDERS, 7))[6:]
+        assert [delivery.body for delivery in fresh] == [b"0"]
+        assert bed.intake.begin_letter(fresh[0])
+
+    play(bed, story)
+
+
+def test_copies_that_were_all_rejected_are_not_offered_again(bed: Bed) -> None:
+    """The topic is read instead."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        await at.take(ORDERS, 1)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        at.admit(ORDERS)
+        (_, copy) = await at.take(ORDERS, 2)
+        assert not bed.intake.begin_letter(copy)
+        (_, _, fresh) = await at.take(ORDERS, 3)
+        assert fresh.deliveries == 2
+
+    play(bed, story)
+
+
+def test_a_letter_is_begun_only_while_the_lock_lasts_for_it(bed: Bed) -> None:
+    """Once records go back whoever gets this one rejects it again. One that has gone is not asked about any more."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0", b"1")
+        at = await bed.open()
+        early, late = await at.take(ORDERS, 2)
+        assert bed.intake.begin_letter(early)
+        bed.intake.letter_ended(early, confirmed=True)
+        supervisor = bed.intake._supervisors[ORDERS]
+        supervisor._lines[0].hand.ends_at = asyncio.get_running_loop().time() + LOCK / 4  # type: ignore[union-attr]
+        assert not bed.intake.begin_letter(late)
+        await at.take(ORDERS, 3)
+        assert not bed.intake.begin_letter(late)
+
+    play(bed, story)
+
+
+def test_what_has_its_letter_is_accepted_at_once(bed: Bed) -> None:
+    """A kill before the accept would cost a second letter, so it does not wait for others; and the settlement adds nothing."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0", b"1")
+        at = await bed.open()
+        (bad, _) = await at.take(ORDERS, 2)
+        assert bed.intake.begin_letter(bad)
+        bed.intake.letter_ended(bad, confirmed=True)
+        at.ack([bad])
+        before = asyncio.get_running_loop().time()
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was accepted")
+        assert asyncio.get_running_loop().time() - before < 0.3  # what is handled may wait half a second
+
+    play(bed, story)
+
+
+def test_a_record_stays_for_a_letter_that_is_under_way(bed: Bed) -> None:
+    """Until the broker's answer would come too late. Confirmed before that it is accepted, and nobody gets it again."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0", b"1")
+        at = await bed.open()
+        (bad, _) = await at.take(ORDERS, 2)
+        assert bed.intake.begin_letter(bad)
+        await at.until(lambda: at.listener.count("revoked") > 0, "records go back")
+        await at.for_a_while(1)
+        assert bed.record(1).state is ShareState.ACQUIRED
+        bed.intake.letter_ended(bad, confirmed=True)
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was accepted")
+        assert bed.record(0).deliveries == 1
+
+    play(bed, story)
+
+
+def test_a_letter_that_is_confirmed_too_late_is_the_only_one(bed: Bed) -> None:
+    """Its record has gone back: nothing is read until the letter has ended, and then the record is accepted when it comes again."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (bad,) = await at.take(ORDERS, 1)
+        assert bed.intake.begin_letter(bad)
+        await at.for_a_while(LOCK + 20)
+        assert (bed.record(0).state, bed.record(0).deliveries) == (ShareState.AVAILABLE, 1)
+        bed.intake.letter_ended(bad, confirmed=True)
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was accepted")
+        assert len(at.received) == 1
+
+    play(bed, story)
+
+
+def test_a_letter_that_fails_after_its_record_has_gone_back_is_tried_by_a_copy(bed: Bed) -> None:
+    """The target for letters is away. To wait for it with the record in hand would use up its deliveries, so a copy may have the letter."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (bad,) = await at.take(ORDERS, 1)
+        assert bed.intake.begin_letter(bad)
+        await at.for_a_while(LOCK + 20)
+        bed.intake.letter_ended(bad, confirmed=False)
+        (_, copy) = await at.take(ORDERS, 2)
+        assert copy.deliveries == 1
+        assert bed.intake.begin_letter(copy)
+        bed.intake.letter_ended(copy, confirmed=True)
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was accepted when it came again")
+        assert len(at.received) == 2
+
+    play(bed, story)
+
+
+def test_the_copy_of_a_record_whose_letter_has_failed_may_have_it(bed: Bed) -> None:
+    """The source is held for the target's sake, and its record has gone back meanwhile."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", *BODIES)
+        at = await bed.open()
+        bad = (await at.take(ORDERS, 3))[2]
+        assert bed.intake.begin_letter(bad)
+        bed.intake.letter_ended(bad, confirmed=False)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        at.admit(ORDERS)
+        copies = (await at.take(ORDERS, 6))[3:]
+        assert [bed.intake.begin_letter(copy) for copy in copies] == [True, False, False]
+        assert copies[0].body == b"2"
+
+    play(bed, story)
+
+
+def test_what_is_beside_copies_goes_back_with_them(bed: Bed) -> None:
+    """A second consumer has records while copies of what was delivered for the last time are tried: none of them is forgotten."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0", b"1")
+        bed.deliver(LIMIT - 1)
+        at = await bed.open()
+        await at.take(ORDERS, 2)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        at.admit(ORDERS)
+        first, second = (await at.take(ORDERS, 4))[2:]
+        first.history = second.history = object()  # as the engine marks one that has failed
+        bed.broker.produce("orders", b"2", b"3")
+        beside = (await at.take(ORDERS, 6))[4:]
+        assert [delivery.body for delivery in beside] == [b"2", b"3"]
+        at.ack([first])
+        (again,) = (await at.take(ORDERS, 7))[6:]
+        assert again.body == b"1"
+        assert {bed.record(number).state for number in (2, 3)} == {ShareState.AVAILABLE}
+        at.ack([again])
+        assert {delivery.body for delivery in (await at.take(ORDERS, 9))[7:]} == {b"2", b"3"}
+
+    play(bed, story)
+
+
+def test_the_end_of_the_process_names_what_it_loses(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    """Without an overflow, what was delivered for the last time is nowhere else."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        bed.deliver(LIMIT - 1)
+        at = await bed.open()
+        await at.take(ORDERS, 1)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        await bed.intake.close()
+
+    play(bed, story)
+    assert "1 records end with this process, not handled: partition@offset 0@0" in caplog.text
+
+
+def test_at_the_end_of_the_process_the_overflow_is_asked_once_more(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    """It was away when the record was delivered for the last time, and is there now."""
+    overflow = Overflow()
+    overflow.refuses = True
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        bed.deliver(LIMIT - 1)
+        at = await bed.open(overflow=overflow)
+        await at.take(ORDERS, 1)
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        overflow.refuses = False
+        await bed.intake.close()
+
+    play(bed, story)
+    assert overflow.bodies == [b"0"]
+    assert "end with this process" not in caplog.text
+
+
 def test_a_copy_that_fails_does_not_keep_the_others_from_the_broker(bed: Bed) -> None:
     """One alone may be the message that always fails; some seconds after another copy was settled the rest is read again."""
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,19 +25,35 @@ _TOGETHER = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter: the message's body, the process that wrote it, and when, in seconds of the wall clock."""
+
+    body: str
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What became of the messages of a run.
 
-    `lost` were neither handled nor dead-lettered. `dead` are dead letters, by body. `deliveries` is the highest number that a message was
-    handed out with, by body. `repeated` were handled more than once.
+    `lost` were neither handled nor dead-lettered. `dead` are dead letters, by body, and `cut_off` those of them that a kill explains: their
+    process had written them, and was killed before the broker could know. `deliveries` is the highest number that a message was handed out
+    with, by body. `repeated` were handled more than once.
     """
 
     sent: int
     lost: tuple[str, ...]
     dead: tuple[str, ...]
+    cut_off: tuple[str, ...]
     poison: tuple[str, ...]
     repeated: int
     deliveries: dict[str, int] = field(repr=False)
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """The dead letters that there must be: one of each poison message, and those that a kill explains."""
+        return tuple(sorted((*self.poison, *self.cut_off)))
 
     @property
     def most_deliveries(self) -> int:
@@ -47,9 +63,20 @@ class Result:
     def __str__(self) -> str:
         spread = ", ".join(f"{number}: {count}" for number, count in sorted(Counter(self.deliveries.values()).items()))
         return (
-            f"{self.sent} sent, {len(self.lost)} lost, {len(self.dead)} dead letters of {len(self.poison)} poison, {self.repeated} handled "
-            f"twice; messages by deliveries: {spread}"
+            f"{self.sent} sent, {len(self.lost)} lost, {len(self.dead)} dead letters of {len(self.poison)} poison, "
+            f"{len(self.cut_off)} more by a kill, {self.repeated} handled twice; messages by deliveries: {spread}"
         )
+
+
+def cut_off(letters: Sequence[Letter], killed: Mapping[int, float], lock: float) -> tuple[str, ...]:
+    """Return the messages that have a second letter because the process of the first was killed, within the lock of the record.
+
+    One that was written earlier had its record accepted, or was late; one of a process that lives has no excuse. `killed`: when, by
+    process.
+    """
+    last = {letter.body for letter in letters if letter.pid in killed and killed[letter.pid] - lock <= letter.at <= killed[letter.pid]}
+    count = Counter(letter.body for letter in letters)
+    return tuple(sorted(body for body in last if count[body] > 1))
 
 
 class Run:
@@ -70,6 +97,7 @@ class Run:
         self.group = ""
         self.sent: list[str] = []
         self.workers: list[asyncio.subprocess.Process] = []
+        self._killed: dict[int, float] = {}  # when, by process
 
     async def prepare(self) -> None:
         """Make topic and group."""
@@ -125,6 +153,11 @@ class Run:
             return False
         return missing <= set(await self._dead())
 
+    def kill(self, worker: asyncio.subprocess.Process) -> None:
+        """Kill a worker in the middle of the run."""
+        self._killed[worker.pid] = time.time()
+        worker.kill()
+
     async def stop(self, *, kill: bool = False) -> None:
         """End all workers."""
         for worker in self.workers:
@@ -135,7 +168,8 @@ class Run:
 
     async def result(self) -> Result:
         """Return what became of the messages."""
-        lines, dead = self.lines(), await self._dead()
+        lines, letters = self.lines(), await self._letters()
+        dead = [letter.body for letter in letters]
         done = Counter(body for _, event, body, _ in lines if event == "done")
         deliveries: dict[str, int] = {}
         for _, _, body, count in lines:
@@ -144,6 +178,7 @@ class Run:
             sent=len(self.sent),
             lost=tuple(sorted(set(self.sent) - done.keys() - set(dead))),
             dead=tuple(sorted(dead)),
+            cut_off=cut_off(letters, self._killed, self._lock),
             poison=tuple(sorted(body for body in self.sent if body.startswith("poison"))),
             repeated=sum(times > 1 for times in done.values()),
             deliveries=deliveries,
@@ -157,7 +192,14 @@ class Run:
             await self.kafka.delete_topic(topic)
 
     async def _dead(self) -> list[str]:
-        return [record.value.decode() for record in await self.kafka.read(self.dead_topic)]
+        return [letter.body for letter in await self._letters()]
+
+    async def _letters(self) -> list[Letter]:
+        found = []
+        for record in await self.kafka.read(self.dead_topic):
+            _, _, pid = dict(record.headers)["holdgate-worker"].decode().rpartition(":")
+            found.append(Letter(record.value.decode(), int(pid), record.timestamp / 1000))
+        return found
 
 
 async def outage(run: Run, seconds: float, *, messages: int, workers: int = 2, kills: bool = False) -> Result:
@@ -171,7 +213,7 @@ async def outage(run: Run, seconds: float, *, messages: int, workers: int = 2, k
     await run.send(messages // 3)
     if kills:
         await asyncio.sleep(seconds / 3)
-        run.workers[0].kill()
+        run.kill(run.workers[0])
         await run.start_worker()
         await asyncio.sleep(seconds / 3)
         await run.start_worker()

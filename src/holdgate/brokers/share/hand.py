@@ -8,6 +8,7 @@ A hand may also be of *copies*: records that have gone back, and are offered onc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -95,6 +96,10 @@ class Hand:
         """Whether everything that is left of it has failed, and waits to be tried again. Only other messages can show why."""
         return all(delivery.history is not None for delivery in self.unsettled.values())
 
+    def holds(self, delivery: ShareDelivery) -> bool:
+        """Return whether this one is in hand, and not settled."""
+        return self.alive and delivery.number in self.unsettled
+
     def settle(self, delivery: ShareDelivery, now: float) -> bool:
         """Note that a record is processed. Returns whether that is news: a hand that has ended takes nothing more."""
         if not self.alive or self.unsettled.pop(delivery.number, None) is None:
@@ -104,6 +109,20 @@ class Hand:
         self.proofs += 1
         self.since = now if self.since is None else self.since
         return True
+
+    def bury(self, delivery: ShareDelivery) -> None:
+        """Note that the dead letter of a record is confirmed, which says nothing of the dependency. It is committed at once.
+
+        Until then the end of the process would cost a second letter.
+        """
+        del self.unsettled[delivery.number]
+        self.finished.append(delivery)
+        if not self.is_copy:
+            self.since = -math.inf
+
+    def put_aside(self, delivery: ShareDelivery) -> None:
+        """Note that nothing is to be done with a copy any more: its record is somebody else's."""
+        self.unsettled.pop(delivery.number, None)
 
     def note_hold(self) -> None:
         """Note that the source is held: what was settled before says nothing any more."""

@@ -8,6 +8,7 @@ What happens when
 - the plan changes: `apply` stores it, and each supervisor (supervisor.py) looks at what its topic needs now.
 - a message is settled: the hand that it came in notes it (hand.py), and the supervisor commits.
 - a hold lasts nearly as long as the lock: supervisor.py releases what is in hand, and keeps copies.
+- a message is rejected: settled.py says whether its letter may be sent, and what becomes of the record.
 - a record was accepted too late: the log and `on_late_accept` say so. It comes again; here it is then accepted without a handler.
 - it opens and closes: terms.py refuses settings and says what the group's terms are; each supervisor releases everything and closes.
 
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A connection that has died in silence is noticed when a request has waited for so long. librdkafka's 60 s are two locks: whatever was in
+# hand would go to others meanwhile, and nothing come. Where the user's settings say nothing.
+_QUICK: Mapping[str, Any] = {"socket.timeout.ms": 10_000}
 # A supervisor commits and leaves the group within this time; the broker takes back the rest.
 _CLOSE_WITHIN = 25.0
 
@@ -177,6 +181,18 @@ class ShareIntake:
         if isinstance(delivery, ShareDelivery):
             self._supervisors[delivery.source].settle(delivery)
 
+    def begin_letter(self, delivery: Delivery[Message]) -> bool:
+        """Return whether the dead letter of a rejected record is to be sent now: its lock lasts long enough for the letter and the accept.
+
+        A copy has no lock, and no letter: whoever has its record rejects that (settled.py).
+        """
+        return not isinstance(delivery, ShareDelivery) or self._supervisors[delivery.source].begin_letter(delivery)
+
+    def letter_ended(self, delivery: Delivery[Message], *, confirmed: bool) -> None:
+        """Note that a letter is `confirmed`, or has failed, whoever has the record by now: here it gets no second one."""
+        if isinstance(delivery, ShareDelivery):
+            self._supervisors[delivery.source].letter_ended(delivery, confirmed=confirmed)
+
     async def flush(self) -> bool:
         out = [await supervisor.flush() for supervisor in self._supervisors.values()]
         self._bell.ring()
@@ -224,7 +240,7 @@ class ShareIntake:
         if self._overflow is not None:
             await self._overflow.open(self._names)
             self._overflow_is_open = True
-        settings = {**self._settings, "share.acknowledgement.mode": "explicit", "max.poll.records": self.inbox}
+        settings = {**_QUICK, **self._settings, "share.acknowledgement.mode": "explicit", "max.poll.records": self.inbox}
         for name in self._names:
             supervisor = self._supervisors[Queue(name)] = ShareSupervisor(
                 Queue(name),

@@ -4,9 +4,10 @@ The task makes all calls of its consumer, one after the other. It compares what 
 
     records in hand, all settled         commit, and take the next poll
     records in hand, settled in part     commit, half a second after the first of them, or when somebody flushes
-    records in hand, lock nearly over    end the handlers, commit, release the rest; while the source is held: unsubscribe, too
+    records in hand, lock nearly over    end handlers and letters, commit, release the rest; while the source is held: unsubscribe, too
     nothing in hand, must not fetch      unsubscribe, and sleep
     copies in memory, may fetch          offer them
+    a letter's fate is not known         sleep
     nothing in hand, may fetch           subscribe, and poll
 
 A hold of one worker costs each record at most one delivery, however long it lasts. Records in hand stay there while their lock lasts: a
@@ -16,8 +17,8 @@ Why copies: after that release a probe would need a record, and each probe that 
 of five as a rule. An outage of ten minutes has dozens of probes. So the first records that went back stay in memory, and are offered again
 without a lock. When two of them are settled without a hold in between, the topic is read again. Those two come first, and are accepted
 without another call of the handler. The price: another member may have handled them meanwhile, so a long hold may repeat a few records. It
-takes two, because one may have been settled by a rejection, which says nothing of the dependency; and there are some more, because one of
-them may always fail. A person's hold, or a stop, says nothing of the handler either, so it leaves no copies.
+takes two, because one may have succeeded without the dependency, which says nothing of it; and there are some more, because one of them may
+always fail. A person's hold, or a stop, says nothing of the handler either, so it leaves no copies.
 
 Why records go back one by one: a worker that had nothing in hand does not know of the outage yet. It takes what others give back, fails,
 and so spends a second delivery; and what it gives back then goes to the next such worker. If all that one gives back were there in one
@@ -31,6 +32,10 @@ after twice as long, and so on. An outage that lasts longer costs a worker with 
 
 Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
 accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
+When the process ends before, the overflow is asked once more, and the log names what is left.
+
+Why a copy that is rejected is put aside, without a dead letter: its record lies at the broker, and its next worker would write another one
+(settled.py).
 
 Why a second consumer: a message that fails again and again keeps its hand from ending, and the hand the consumer from polling. But whether
 it is poison is decided by what becomes of others. So while all that is in hand has failed, and the topic is not held, a second consumer
@@ -47,6 +52,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import time
@@ -58,8 +64,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Message
 
-from holdgate.brokers.share.client import Place, ShareClient, as_intake_error, describe, place_of
+from holdgate.brokers.share.client import ShareClient, as_intake_error, describe, place_of
 from holdgate.brokers.share.hand import Company, Hand, ShareDelivery, messages_of
+from holdgate.brokers.share.settled import Letters, Settled, Suspects
 from holdgate.brokers.share.terms import ShareTerms
 from holdgate.errors import IntakeError
 from holdgate.flow.message import DeadLetter, Queue
@@ -83,7 +90,7 @@ _RETRY_AFTER = 1.0
 _GAP = 0.5
 # Some of them may always fail, and be rejected while the outage lasts: in front of a dependency that is down they cost nothing.
 _COPIES = 10
-# So many copies must be settled, one after the other without a hold: one may have been rejected, and two next to each other are rare.
+# So many copies must be settled, one after the other without a hold: one may have needed nothing that is down.
 _PROOFS = 2
 # With one settled and the others in work for so long, a slow or failing message keeps the topic from being read.
 _PROOF_WITHIN = 10.0
@@ -93,10 +100,6 @@ _LOOK_EVERY = 0.25
 _FREE_FOR = 60.0
 # How long a look takes: a consumer joins its group within some seconds.
 _LOOKS_FOR = 15.0
-# What was handled and may come again is remembered so far: a few hundred kilobytes.
-_REMEMBERED = 10_000
-# And for so many seconds: a topic that is made anew, or a group that is set back, has the same offsets for something else.
-_REMEMBERED_FOR = 3600.0
 # Holds that say nothing of the handler.
 _NO_OUTAGE = frozenset({"operator", "draining"})
 _REASON = "held, and near the delivery limit of its share group"
@@ -172,7 +175,10 @@ class ShareSupervisor:
         self._company = Company()
         self._looks_until = 0.0  # what was delivered for the last time has company until then
         self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
-        self._handled: dict[Place, float] = {}  # when it was: to be accepted, without a handler, when they come again
+        self._settled = Settled()  # to be accepted, without a handler, when they come again
+        self._letters = Letters()
+        self._suspects = Suspects()
+        self._unknown: list[ShareDelivery] = []  # went back while their letters were under way
         self._number = 0
         self._stopping = False
         self._flushes: list[asyncio.Future[bool]] = []
@@ -198,7 +204,58 @@ class ShareSupervisor:
         """Note that a record is processed."""
         hand = delivery.hand
         if hand is not None and hand.settle(delivery, asyncio.get_running_loop().time()):
+            if hand.is_copy:
+                self._remember([delivery])
             self._woken.set()
+
+    def begin_letter(self, delivery: ShareDelivery) -> bool:
+        """Return whether the letter of a rejected record is to be sent now. A copy that has none is put aside."""
+        hand = delivery.hand
+        if hand is None or not hand.holds(delivery):
+            return False
+        may = self._may_have_letter(delivery, hand)
+        if may:
+            self._letters.begin(delivery.place)
+        elif hand.is_copy:
+            hand.put_aside(delivery)
+            self._copies = [copy for copy in self._copies if copy.place != delivery.place]
+            log.info("%s: a copy was rejected; whoever gets its record writes the dead letter", self.source)
+            self._woken.set()
+        return may
+
+    def _may_have_letter(self, delivery: ShareDelivery, hand: Hand) -> bool:
+        """Return whether nobody else can write this letter (settled.py says why)."""
+        now = asyncio.get_running_loop().time()
+        if delivery in self._doomed:
+            return True
+        if self._letters.is_under_way(delivery.place):
+            return False
+        if hand.ends_at is None:
+            return self._letters.has_failed(delivery.place)
+        return now < hand.ends_at - self._terms.margin
+
+    def letter_ended(self, delivery: ShareDelivery, *, confirmed: bool) -> None:
+        """Note what has become of a letter. Confirmed: its record is settled, in whichever hand it is, or when it comes again."""
+        place = delivery.place
+        self._letters.end(place, confirmed=confirmed)
+        if confirmed:
+            again = [each for hand in self._hands() for each in hand.unsettled.values() if each.place == place]
+            for each in again:
+                self._bury(each)
+            if not again:
+                self._doomed = [each for each in self._doomed if each.place != place]
+                self._settled.add([place], asyncio.get_running_loop().time())
+        ended = [each for each in self._unknown if each.place == place]
+        self._unknown = [each for each in self._unknown if each not in ended]
+        self._copies += [] if confirmed else ended
+        self._woken.set()
+
+    def _bury(self, delivery: ShareDelivery) -> None:
+        hand = delivery.hand
+        if hand is not None:
+            hand.bury(delivery)
+            if hand.is_copy:
+                self._remember([delivery])
 
     async def flush(self) -> bool:
         """Return when everything that is settled is at the broker, or after a time limit, and whether it is."""
@@ -251,11 +308,19 @@ class ShareSupervisor:
             await self._wait(self._until_due(hands, plan))
         elif hands:
             await self._poll_beside(hands, plan)
-        elif self._doomed or self._copies:
+        elif self._doomed or self._copies or self._unknown:
             await self._unsubscribe()
-            self._take_in_hand(self._lines[0], [*self._doomed, *self._copies], None)
+            await self._offer()
         else:
             await self._poll(self._lines[0])
+
+    async def _offer(self) -> None:
+        """Offer what is in memory. What waits for its letter is not: without a target for letters, to read on would use up deliveries."""
+        offered = [each for each in (*self._doomed, *self._copies) if not self._letters.is_under_way(each.place)]
+        if offered:
+            self._take_in_hand(self._lines[0], offered, None)
+        else:
+            await self._wait(None)
 
     async def _poll_beside(self, hands: Sequence[Hand], plan: SourcePlan) -> None:
         """Poll by the second consumer, if all that the first has in hand has failed; else wait."""
@@ -353,10 +418,12 @@ class ShareSupervisor:
             self._guard.lost([self.source])  # the process stood still: others may have them already
         else:
             await self._guard.revoked([self.source])
+            await self._let_letters_end(hand.ends_at)
         gone: list[ShareDelivery] = []
         for line, each in self._end():
             gone += await self._return(line, each, slowly=keeps)
         log.info("%s: %d records go back before the end of their lock", self.source, len(gone))
+        self._unknown += [each for each in gone if each not in self._doomed and self._letters.is_under_way(each.place)]
         self._copies = self._copies_of(gone) if keeps else []
         if self._copies or self._doomed:
             self._company.begin(asyncio.get_running_loop().time())
@@ -365,9 +432,25 @@ class ShareSupervisor:
         self._store(self._guard.assigned([self.source]))
 
     def _copies_of(self, gone: Sequence[ShareDelivery]) -> list[ShareDelivery]:
-        """Return what of this is kept for probes. What has failed by itself shows nothing, and would become two dead letters."""
-        kept = [delivery for delivery in gone if delivery not in self._doomed]
-        return [delivery for delivery in kept if delivery.history is None or not delivery.history.charged][:_COPIES] or kept[:_COPIES]
+        """Return what of this is kept for probes. What has failed by itself shows nothing; what has no letter yet is waited for."""
+        kept = [delivery for delivery in gone if delivery not in self._doomed and delivery not in self._unknown]
+        unsent = [delivery for delivery in kept if self._letters.has_failed(delivery.place)]
+        innocent = [delivery for delivery in kept if delivery not in unsent and not (delivery.history and delivery.history.charged)]
+        return [*unsent, *innocent][:_COPIES] or kept[:_COPIES]
+
+    async def _let_letters_end(self, ends_at: float | None) -> None:
+        """Wait for the letters of what is in hand, as long as the lock allows: one that is confirmed saves its record from a second one."""
+        if ends_at is None:
+            return
+        end = ends_at - self._terms.answer
+        now = asyncio.get_running_loop().time
+        while (
+            not self._stopping and (left := end - now()) > 0 and any(self._letters.is_under_way(each.place) for each in self._unsettled())
+        ):
+            await self._wait(left)
+
+    def _unsettled(self) -> list[ShareDelivery]:
+        return [delivery for hand in self._hands() for delivery in hand.unsettled.values()]
 
     async def _return(self, line: Line, hand: Hand, *, slowly: bool = False) -> list[ShareDelivery]:
         """Commit what is finished of a hand, and give back the rest, or move it where it is safe. Returns what went back."""
@@ -375,8 +458,12 @@ class ShareSupervisor:
         if hand.ends_at is None:
             await self._commit(line, hand)
             return []
-        moved = await self._rescue(line, [delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)])
+        near_limit = [delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)]
+        moved = await self._rescue(line, near_limit, hand.ends_at - self._terms.answer)
         gone = [delivery for delivery in rest if delivery not in moved]
+        now = asyncio.get_running_loop().time()
+        for delivery in gone:
+            self._suspects.keep(delivery.place, delivery.history, now)
         left = list(gone)
         for size, pause in self._terms.portions(len(gone), hand.ends_at - asyncio.get_running_loop().time()) if slowly else []:
             if not self._stopping:
@@ -391,12 +478,14 @@ class ShareSupervisor:
         return hand.was_held and not _NO_OUTAGE.intersection(plan.reasons)
 
     async def _withdraw(self) -> None:
-        """End an offer of copies: the dependency is back, and the others come again from the broker."""
+        """End an offer of copies: the dependency is back, and the others come again from the broker.
+
+        What the second consumer has in hand goes back with them, since the guard has let go of the whole source.
+        """
         await self._guard.revoked([self.source])
+        await self._let_letters_end(min((hand.ends_at for hand in self._hands() if hand.ends_at is not None), default=None))
         for line, hand in self._end():
-            rest = hand.end()
-            self._doomed = [delivery for delivery in rest if delivery in self._doomed]
-            await self._commit(line, hand)
+            await self._return(line, hand)
         self._copies = []
         self._store(self._guard.assigned([self.source]))
 
@@ -408,17 +497,22 @@ class ShareSupervisor:
         self.arrived.clear()
         return ended
 
-    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery]) -> Collection[ShareDelivery]:
+    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery], until: float) -> Collection[ShareDelivery]:
         """Move records that would be lost by going back to the overflow, and accept them. Returns those that it has confirmed.
 
-        Where there is none, or it does not take them, and this was their last delivery, copies stay in memory.
+        `until` is when their accept must go out. Where there is no overflow, or it does not take them in time, and this was their last
+        delivery, copies stay in memory.
         """
         moved: list[ShareDelivery] = []
         if endangered and self._overflow is not None:
-            await self._move(self._overflow, endangered, moved)
+            without_letter = [delivery for delivery in endangered if not self._letters.is_under_way(delivery.place)]
+            await self._move(self._overflow, without_letter, until, moved)
             log.warning("%s: %d of %d records near their delivery limit went to the overflow", self.source, len(moved), len(endangered))
         if moved:
-            await line.client.commit(messages_of(moved), [], _COMMIT_WITHIN)
+            errors = await line.client.commit(messages_of(moved), [], _COMMIT_WITHIN)
+            for delivery in moved:
+                if delivery.place.partition not in errors:
+                    self._settled.forget(delivery.place)
         last = [delivery for delivery in endangered if delivery not in moved and delivery.deliveries >= self._terms.limit]
         if last:
             self._doomed += last
@@ -429,25 +523,29 @@ class ShareSupervisor:
             )  # fmt: skip
         return moved
 
-    async def _move(self, overflow: DeadLetters, endangered: Sequence[ShareDelivery], moved: list[ShareDelivery]) -> None:
-        now = time.time()
+    async def _move(self, overflow: DeadLetters, endangered: Sequence[ShareDelivery], until: float, moved: list[ShareDelivery]) -> None:
         for delivery in endangered:
-            letter = DeadLetter(delivery, delivery.attempt, now, now, None, "", _REASON, self._worker)
+            left = min(self._terms.margin / 4, until - asyncio.get_running_loop().time())
             try:
-                if not await within(overflow.publish(letter), self._terms.margin / 4):
+                if left <= 0 or not await within(self._post(overflow, delivery), left):
                     return
             except Exception as error:  # noqa: BLE001 - a client's error, whatever it is: what did not go to the overflow goes back
                 log.warning("%s: the overflow does not take a record (%s)", self.source, type(error).__name__)
                 return
             moved.append(delivery)
 
+    async def _post(self, overflow: DeadLetters, delivery: ShareDelivery) -> None:
+        """Write one record to the overflow. Where that ends too late, or the accept does, it is accepted when it comes again."""
+        now = time.time()
+        await overflow.publish(DeadLetter(delivery, delivery.attempt, now, now, None, "", _REASON, self._worker))
+        self._settled.add([delivery.place], asyncio.get_running_loop().time())
+
     # -- the broker --------------------------------------------------------------------------------------------------------------------
 
     async def _commit(self, line: Line, hand: Hand, released: Sequence[ShareDelivery] = ()) -> None:
         """Accept what is finished, release the others, and report what the broker did not take."""
         finished = hand.take_finished()
-        if hand.is_copy:
-            self._remember(finished)
+        if hand.is_copy:  # the broker hears of it when the record comes again
             return
         ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
         errors = await line.client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
@@ -467,11 +565,9 @@ class ShareSupervisor:
             if delivery in self._doomed:
                 self._doomed.remove(delivery)
             else:
-                self._handled[delivery.place] = asyncio.get_running_loop().time()
+                self._settled.add([delivery.place], asyncio.get_running_loop().time())
         if handled:
             self._copies = []
-        for place in list(self._handled)[: max(0, len(self._handled) - _REMEMBERED)]:
-            del self._handled[place]
 
     async def _poll(self, line: Line) -> None:
         await self._rest(line)
@@ -503,12 +599,14 @@ class ShareSupervisor:
 
     async def _take(self, line: Line, messages: Sequence[Message], since: float) -> None:
         """Take the records of one poll, which have been locked since then at the earliest."""
-        oldest = asyncio.get_running_loop().time() - _REMEMBERED_FOR
-        again = [message for message in messages if self._handled.get(place_of(message), oldest) > oldest]
+        now = asyncio.get_running_loop().time()
+        again = [message for message in messages if self._settled.has(place_of(message), now)]
         rest = [message for message in messages if message not in again]
+        for message in rest:
+            self._letters.forget_failure(place_of(message))
         broken = [message for message in rest if message.error() is not None]
         ends_at = since + self._terms.lock
-        if asyncio.get_running_loop().time() >= ends_at - self._terms.margin:
+        if now >= ends_at - self._terms.margin:
             log.info("%s: %d records had been locked since the last poll, and go back unseen", self.source, len(rest))
             broken = rest
         elif broken:
@@ -517,15 +615,17 @@ class ShareSupervisor:
             errors = await line.client.commit(again, broken, _COMMIT_WITHIN)
             for message in again:
                 if (message.partition() or 0) not in errors:
-                    self._handled.pop(place_of(message), None)
-        fresh = [message for message in rest if message not in broken]
+                    self._settled.forget(place_of(message))
+        fresh = [self._delivery(message) for message in rest if message not in broken]
+        for delivery in fresh:
+            delivery.history = self._suspects.take(delivery.place, now)
         if fresh:
-            self._take_in_hand(line, [self._delivery(message) for message in fresh], ends_at)
+            self._take_in_hand(line, fresh, ends_at)
 
     def _take_in_hand(self, line: Line, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
         if ends_at is None:  # the guard gets new objects: those that it had belong to an assignment that has ended
             copies = {id(old): self._delivery(old.message) for old in deliveries}
-            self._doomed = [copies[id(old)] for old in self._doomed]
+            self._doomed = [copies.get(id(old), old) for old in self._doomed]
             deliveries = list(copies.values())
         line.hand = Hand(deliveries, ends_at)
         self.arrived.extend(deliveries)
@@ -554,6 +654,17 @@ class ShareSupervisor:
     async def _leave(self) -> None:
         for line, hand in self._end():
             await self._return(line, hand)
+        if self._doomed:
+            await self._part_with_doomed()
+
+    async def _part_with_doomed(self) -> None:
+        """Save what the broker does not have any more, if the overflow takes it now; else the log names it."""
+        moved: list[ShareDelivery] = []
+        if self._overflow is not None:
+            await self._move(self._overflow, self._doomed, math.inf, moved)
+        lost = [f"{each.place.partition}@{each.place.offset}" for each in self._doomed if each not in moved]
+        if lost:
+            log.error("%s: %d records end with this process, not handled: partition@offset %s", self.source, len(lost), ", ".join(lost))
 
     def _answer_flushes(self, *, done: bool) -> None:
         for answer in self._flushes:

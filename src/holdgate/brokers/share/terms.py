@@ -24,7 +24,7 @@ _MARGIN_AT_MOST = 10.0
 _ONE_BY_ONE = 16
 # Seconds between two of them: a consumer that waits for records has the first by then, and asks for no other while that is in hand.
 _APART = 0.1
-# So much of the margin is left for the broker's answer to the last of them.
+# So much of the margin is left for the broker's answer to the last of them, and to what has waited for a letter.
 _ANSWER = 0.25
 
 _LOCK_SETTING = "share.record.lock.duration.ms"
@@ -60,6 +60,11 @@ class ShareTerms:
         """How many seconds a record may stay in hand."""
         return self.lock - self.margin
 
+    @property
+    def answer(self) -> float:
+        """How many seconds before the end of a lock the last call must be made, so that the broker's answer comes in time."""
+        return self.margin * _ANSWER
+
     def is_near_limit(self, deliveries: int) -> bool:
         """Return whether a record with so many deliveries should go elsewhere instead of back.
 
@@ -73,7 +78,7 @@ class ShareTerms:
         Each worker that does not know of the outage yet takes what it can have, fails with it, and so uses up another delivery of it: of
         everything, if everything is there. So the first go back one by one, each to another of these workers. Then all of them know.
         """
-        apart = min(_APART, max(0.0, left - self.margin * _ANSWER) / _ONE_BY_ONE)
+        apart = min(_APART, max(0.0, left - self.answer) / _ONE_BY_ONE)
         singles = min(count, _ONE_BY_ONE)
         return [(1, apart)] * singles + [(count - singles, 0.0)] * (count > singles)
 
