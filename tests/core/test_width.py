@@ -282,7 +282,7 @@ def test_trap_one_lucky_trial_doubles_the_width() -> None:
     assert lucky.current == 23
 
 
-def test_two_trials_that_get_all_of_it_done_double_the_width() -> None:
+def test_two_trials_that_get_all_of_it_done_begin_to_grow_again() -> None:
     """The dependency has grown. One between them that gets half of it done is a step of its own."""
     grown = _after_trials(1.0, 1.0)
     grown.accept(23, 0, 0.1)

@@ -57,8 +57,8 @@ class ChanceRefusals:
 
     # fmt: off
     __slots__ = (
-        "_calls", "_doubts", "_evidence", "_is_even", "_passed", "_refusals", "_refused", "_share", "_since", "_sizes", "_wait", "best", "is_known",
-        "test",
+        "_calls", "_doubts", "_evidence", "_is_even", "_passed", "_refusals", "_refused", "_share", "_since", "_sizes", "_wait", "best",
+        "is_known", "test",
     )
     # fmt: on
 

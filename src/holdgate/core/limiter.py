@@ -64,7 +64,7 @@ DOWN_LASTS = 2.0
 # A failure that took this many times the usual latency was no refusal but a silence: until the next result nothing more is sent into it.
 SILENT = 4.0
 
-# A failure that took longer than an answer, and at least so many seconds, was none that a service had decided on: it was given up in a queue.
+# A failure that took longer than an answer, and at least so many seconds, was decided by no service: it was given up in a queue.
 SLOW = 1.0
 
 # The usual latency is a mean over about this many calls.
@@ -315,10 +315,7 @@ class Limiter:
             self._was_never_inside(token, call.weight)
         if gate.is_shut:
             self._pace.refuse(call.weight)
-            if self._chance.test is not None:
-                self._answer(self._chance.test, token, now, was_let_in=False)
-            elif token == gate.asked:
-                gate.refuse(now, retry_after)
+            self._refuse_asking(token, now, retry_after)
             return
         if is_throttled and retry_after is None and self._chance.refuse():
             self._pace.excuse(call.weight)
@@ -336,15 +333,25 @@ class Limiter:
         if call.began < self._cut_at:
             self._width.lower(call.level)
             return
+        self._judge(call, now, retry_after, is_throttled)
+
+    def _judge(self, call: CallInFlight, now: float, retry_after: float | None, is_throttled: bool) -> None:
+        """Decide whether a refusal is a matter of width, of pace, or of chance."""
         before = self._width.current
-        is_slow = took >= max(self._latency, SLOW) and not is_throttled
+        is_slow = now - call.began >= max(self._latency, SLOW) and not is_throttled
         is_width = self._width.refuse(call.level, call.arm, is_throttled, is_slow=is_slow)
         if not is_width:
-            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
+            self._gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
             if retry_after is None:
                 self._chance.consider(now, self._pace.base)
         if not is_width or self._width.current != before:  # not by chance: what began before is old news
             self._cut_at = now
+
+    def _refuse_asking(self, token: int, now: float, retry_after: float | None) -> None:
+        if self._chance.test is not None:
+            self._answer(self._chance.test, token, now, was_let_in=False)
+        elif token == self._gate.asked:
+            self._gate.refuse(now, retry_after)
 
     def _unanswered(self, token: int, now: float) -> int:
         """Return the weight of calls before this one that may still be refused: they may have been in flight, and never inside."""

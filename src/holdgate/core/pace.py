@@ -10,22 +10,23 @@ the pace is first found: ``unsure`` until enough calls were let in.
 From then on it is never measured again while all goes well, because others may draw from the same limit and one's own share is no fact
 but an agreement. Nobody can speak with the others, so all follow one rule that ends in equal shares:
 
-    climb   with time, in proportion to the square root of the pace: who has less gains more, as a share of what it has
+    climb   with time, and the less one has the more, up to about two calls a second; above that with the pace
     yield   a quarter for each refusal, and less above two calls a second, where few share: there a quarter is much and is missed long
     ramp    after 200 calls without a refusal: up, faster and faster, to see whether far more is there
     hold    while three refusals in a row show the same limit: then nobody else draws from it (sole_use.py)
 
 Whoever is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the larger
-is refused more often. Whoever is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then, something
-has changed, and it is measured again as at first.
+is refused more often. Whoever is refused in its own ramp has its answer, and yields half as much: who has most ramps most, and would keep
+it for ever if ramps cost nothing. If the pace had doubled by then, something has changed, and it is measured again as at first.
 
-Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and a climb costs one in the time in which a
-quarter is regained, about 50 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.
+Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and one that has cost more is followed by as many
+more calls. A climb costs one in the time in which a quarter is regained, about a minute at one call a second. Under that no climb is faster
+than one quarter in ten calls.
 
 Time without demand teaches nothing: neither climb nor ramp goes on in it, and a measurement with much of it is thrown away. So a quiet
 night does not make the pace lower or higher.
 
-Why the square root, and why the share of a quarter, is in docs/explanation/limits-by-evidence.md.
+Why a climb that falls with the pace, and why the share of a quarter, is in docs/explanation/limits-by-evidence.md.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter th
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
 HALF = 0.5  # doubling goes on, or a wider width is kept, if at least half of the added calls are more work done
 LITTLE = 0.25  # and if the means, which are less exact, show at least a quarter
-STRONG = 0.85  # nearly all of it: the dependency has grown, so look by doubling again
+STRONG = 0.85  # nearly all of it, twice in a row: the dependency has grown, so look in larger steps again
+AGAIN = 1.5  # times the width, after two such trials: twice is what a queue cannot take if it was luck
 UNSURE = 0.6  # two halves of a trial that differ by more than this say nothing
 LONGEST = 4  # a trial that said nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
@@ -337,7 +338,8 @@ class Width:
         if self._is_strong:
             self._width, self._calm = wide, 0
         if self._is_strong and was_strong:
-            self._growing, self._grow_to = True, wide * 2 if self._most is None else min(wide * 2, self._most)
+            to = ceil(wide * AGAIN)
+            self._growing, self._grow_to = True, to if self._most is None else min(to, self._most)
             self._last_round = latencies, wide
         if self._is_strong:
             return

@@ -133,7 +133,7 @@ class RefusingLate:
 
 
 class BanningLonger:
-    """A bucket that bans after one call too many: for `seconds`, and for twice as long each time, until `forgives` seconds have gone well."""
+    """A bucket that bans after one call too many, for `seconds`, and twice as long each time until `forgives` seconds have gone well."""
 
     def __init__(self, chance: Random, bucket: TokenBucket, seconds: float, forgives: float) -> None:
         self._chance = chance
