@@ -106,9 +106,9 @@ def test_the_pace_to_go_back_to_is_the_best_one() -> None:
     assert chance.best == 10.0
 
 
-@pytest.mark.parametrize(("passed", "let_in", "times"), [(0, 0, LATER), (1, 0, 1), (2, 0, 1), (2, 1, 1)])
+@pytest.mark.parametrize(("passed", "let_in", "times"), [(0, 0, LATER), (1, 0, LATER), (2, 0, 1), (2, 1, 1)])
 def test_most_that_are_refused_are_a_limit(passed: int, let_in: int, times: int) -> None:
-    """The next test has one call, and the pace to fall from is a new one. Without any hint it comes three times as many refusals later."""
+    """The next test has one call, and the pace to fall from is a new one. Without a strong hint it comes three times as many refusals later."""
     chance = ChanceRefusals()
     for _ in range(passed):
         _answered(chance)

@@ -30,6 +30,7 @@ LATER = 3  # times as many before the next one, if a test was refused
 LATEST = 32  # refusals at most: a 32nd more is wasted where there is a limit, and what turns to chance is found out
 FALLEN = 0.25  # of the best pace: by so many yields on end that it is time for a test, however slowly refusals come now
 SIZES = (1, 2, 4)  # calls of a test: each may cost as many refusals, and only the first is made without a hint
+STRONG_HINT = 2  # tests in a row: one alone is let in once in five times by ten a second
 OFTEN = 3.0  # times as often as by chance
 ENOUGH = 4.0  # evidence of that, in natural logarithms: four refusals on end, or many a little too often
 REMEMBERED = 1000.0  # calls over which the share is a mean
@@ -130,7 +131,8 @@ class ChanceRefusals:
 
     def _find_limit(self) -> None:
         if not self.is_known:
-            self._wait = self._wait if self._passed else min(LATEST, self._wait * LATER)
+            if self._passed < STRONG_HINT:
+                self._wait = min(LATEST, self._wait * LATER)
             self._passed = self._refusals = 0
             self.best = 0.0  # and the next one is where it has to fall from
             return
