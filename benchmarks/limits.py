@@ -15,6 +15,7 @@ from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
 from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.odd import ODD_WORLDS
 from holdgate_lab.worlds.playing import play
 from holdgate_lab.worlds.world import LimitedWorld, Promise
 
@@ -23,7 +24,7 @@ NONE = ""
 
 def chosen(names: Sequence[str]) -> Iterable[LimitedWorld]:
     """Return the worlds of these names, or all."""
-    every = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS}
+    every = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS, **ODD_WORLDS}
     return [every[name] for name in names] if names else every.values()
 
 

@@ -25,6 +25,7 @@ from holdgate_lab.simulate.shipped import named, shipped
 from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.odd import ODD_WORLDS
 from holdgate_lab.worlds.world import Promise
 
 _GOLDEN = Path(__file__).parents[2] / "tests" / "lab" / "simulate" / "golden"
@@ -59,7 +60,7 @@ def shipped_table() -> str:
 
 def worlds_table() -> str:
     """The worlds with a limit, and what is promised for each."""
-    every = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS}
+    every = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS, **ODD_WORLDS}
     rows = [(world.letter, f"`{name}`", world.teaches, promised(world.promise)) for name, world in every.items()]
     return table(("", "name", "what it is", "promised"), rows)
 

@@ -15,6 +15,7 @@ from holdgate_lab.worlds.catalogue import WORLDS, quota, rate, slow_servers, str
 from holdgate_lab.worlds.figures import WorldFigures
 from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.odd import ODD_WORLDS
 from holdgate_lab.worlds.playing import Scene, play
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_a_promise_looks_like_its_cell() -> None:
 
 def test_every_world_is_in_the_table() -> None:
     """In the order of the catalogue; and those alone that are asked for."""
-    assert [world.name for world in limits.chosen(())] == [*WORLDS, *MORE_WORLDS, *HARD_WORLDS]
+    assert [world.name for world in limits.chosen(())] == [*WORLDS, *MORE_WORLDS, *HARD_WORLDS, *ODD_WORLDS]
     assert [world.name for world in limits.chosen(["cap", "bursts"])] == ["cap", "bursts"]
 
 

@@ -6,97 +6,191 @@ import random
 
 import pytest
 
-from holdgate.core.chance import CALM, DOUBTS, FALLEN, IMMEDIATELY, QUICKEST, TESTS, ChanceRefusals
+from holdgate.core.chance import CALM, DOUBTS, FALLEN, FIRST_AFTER, LATER, LATEST, SIZES, ChanceRefusals, Verdict
+from holdgate.core.refusal_test import RefusalTest
 
 
-def _fallen() -> ChanceRefusals:
-    """A pace of ten that has fallen so far that the next call is a test."""
-    chance = ChanceRefusals()
-    assert not chance.refuse(10.0)
-    assert not chance.refuse(10.0 * FALLEN * 0.9)
-    assert chance.is_tested
-    return chance
+def _refused(chance: ChanceRefusals, pace: float | None = 10.0) -> RefusalTest | None:
+    """What is tested after a refusal that has shut the gate."""
+    if not chance.refuse():
+        chance.consider(0.0, pace)
+    return chance.test
+
+
+def _tested(chance: ChanceRefusals) -> RefusalTest:
+    """The next test, however many refusals later."""
+    for _ in range(LATEST + 1):
+        test = _refused(chance)
+        if test is not None:
+            return test
+    raise AssertionError("nothing was tested")
+
+
+def _answered(chance: ChanceRefusals, let_in: int | None = None, asked: int | None = None) -> Verdict:
+    """What the next test shows when so many of its calls have asked, and so many were let in. None is all."""
+    test = _tested(chance)
+    asked = test.size if asked is None else asked
+    for token in range(1, asked + 1):
+        test.start(token, 0.0)
+        test.end(token, was_let_in=token <= (asked if let_in is None else let_in))
+    return chance.conclude(test)
+
+
+def _conclude(chance: ChanceRefusals, test: RefusalTest, let_in: int) -> Verdict:
+    """What a test shows when all of its calls have asked, and so many were let in."""
+    for token in range(1, test.size + 1):
+        test.start(token, 0.0)
+        test.end(token, was_let_in=token <= let_in)
+    return chance.conclude(test)
 
 
 def _known(share: float = 0.02) -> ChanceRefusals:
     """One that knows that so many calls are refused by chance."""
     chance = ChanceRefusals()
-    pace = 10.0
     while not chance.is_known:
         for _ in range(int(1 / share) - 1):
             chance.let_in()
-        chance.refuse(pace)
-        chance.answer(was_let_in=True, after=0.0)
-        pace *= 0.9
+        test = _refused(chance)
+        if test is not None:
+            _conclude(chance, test, test.size)
     return chance
 
 
-def test_a_pace_that_fell_a_little_is_not_suspected() -> None:
-    """Yields and climbs are what sharing looks like."""
+def test_the_first_refusals_are_those_of_a_limit() -> None:
+    """They come together, when its burst is used up; then one call asks immediately."""
     chance = ChanceRefusals()
-    for pace in (10.0, 8.0, 9.0, 10.0 * FALLEN * 1.01):
-        assert not chance.refuse(pace)
-        assert not chance.is_tested
+    for _ in range(FIRST_AFTER - 1):
+        assert _refused(chance) is None
+    test = _refused(chance)
+    assert test is not None
+    assert test.size == SIZES[0]
 
 
 def test_where_no_pace_is_known_nothing_is_tested() -> None:
-    """A first refusal is one of a limit."""
+    """A test would disturb what is measured. As soon as there is a pace, it is time."""
     chance = ChanceRefusals()
-    assert not chance.refuse(None)
-    assert not chance.is_tested
+    for _ in range(2 * FIRST_AFTER):
+        assert _refused(chance, None) is None
+    assert _refused(chance, 1.0) is not None
 
 
-def test_who_was_too_quick_for_a_test_falls_from_what_can_be_tested() -> None:
-    """A pace of a hundred a second has a token again before any call asks."""
+def test_what_is_let_in_leads_to_the_next_test_and_the_last_is_an_answer() -> None:
+    """After one refusal each: one call, two together, four together."""
     chance = ChanceRefusals()
-    chance.refuse(100.0)
-    chance.refuse(QUICKEST * FALLEN * 1.01)
-    assert not chance.is_tested
-    chance.refuse(QUICKEST * FALLEN * 0.99)
-    assert chance.is_tested
-
-
-def test_enough_calls_that_are_let_in_right_after_a_refusal_are_an_answer() -> None:
-    """And not one less."""
-    chance = _fallen()
-    for _ in range(TESTS - 1):
-        assert not chance.answer(was_let_in=True, after=0.0)
+    sizes = []
+    for _ in SIZES[:-1]:
+        sizes.append(_tested(chance).size)
+        assert _answered(chance) is Verdict.HINT
         assert not chance.is_known
-        chance.refuse(1.0)
-    assert chance.answer(was_let_in=True, after=IMMEDIATELY)
+        assert _refused(chance) is not None
+    sizes.append(_tested(chance).size)
+    assert _answered(chance) is Verdict.CHANCE
     assert chance.is_known
+    assert tuple(sizes) == SIZES
+
+
+def test_a_pace_that_has_fallen_far_is_tested() -> None:
+    """At a tenth of a call a second a dozen refusals take an hour."""
+    chance = ChanceRefusals()
+    assert _answered(chance, 0) is Verdict.LIMIT
+    assert _refused(chance, 8.0) is None
+    assert _refused(chance, 8.0 * FALLEN) is None
+    assert _refused(chance, 8.0 * FALLEN * 0.99) is not None
+
+
+def test_the_pace_to_go_back_to_is_the_best_one() -> None:
+    """What it was refused at first, before all yields."""
+    chance = ChanceRefusals()
+    for pace in (8.0, 10.0, 9.0, 5.0):
+        _refused(chance, pace)
     assert chance.best == 10.0
 
 
-def test_one_that_is_refused_is_the_other_answer() -> None:
-    """Then the lower pace is what it has to fall from, and the count begins anew."""
-    chance = _fallen()
-    for _ in range(TESTS - 1):
-        chance.answer(was_let_in=True, after=0.0)
-        chance.refuse(1.0)
-    assert not chance.answer(was_let_in=False, after=0.0)
-    chance.refuse(1.0)
-    assert not chance.is_tested
-    chance.refuse(FALLEN * 0.99)
-    assert chance.is_tested
-    assert not chance.answer(was_let_in=True, after=0.0)
-
-
-def test_a_call_that_came_late_shows_nothing() -> None:
-    """It may have met a new token."""
-    chance = _fallen()
-    for _ in range(2 * TESTS):
-        chance.refuse(1.0)
-        assert not chance.answer(was_let_in=True, after=2 * IMMEDIATELY)
-    assert not chance.is_known
-
-
-def test_an_answer_that_nobody_has_asked_for_shows_nothing() -> None:
-    """Every opening of the gate is told."""
+@pytest.mark.parametrize(("passed", "let_in", "times"), [(0, 0, LATER), (1, 0, LATER), (2, 0, 1), (2, 1, 1)])
+def test_most_that_are_refused_are_a_limit(passed: int, let_in: int, times: int) -> None:
+    """The next test has one call, and the pace to fall from is a new one. Without a strong hint it comes three times as many refusals later."""
     chance = ChanceRefusals()
-    for _ in range(2 * TESTS):
-        assert not chance.answer(was_let_in=True, after=0.0)
-    assert not chance.is_known
+    for _ in range(passed):
+        _answered(chance)
+    assert _answered(chance, let_in) is Verdict.LIMIT
+    assert chance.best == 0.0
+    for _ in range(FIRST_AFTER * times - 1):
+        assert _refused(chance) is None
+    test = _refused(chance)
+    assert test is not None
+    assert test.size == 1
+
+
+@pytest.mark.parametrize("passed", [1, 2])
+def test_half_that_are_refused_say_nothing_once(passed: int) -> None:
+    """The same test is made again after the next refusal, and if half are refused again it is a limit."""
+    chance = ChanceRefusals()
+    for _ in range(passed):
+        _answered(chance)
+    half = SIZES[passed] // 2
+    assert _answered(chance, half) is Verdict.NOTHING
+    test = _refused(chance)
+    assert test is not None
+    assert test.size == SIZES[passed]
+    assert _answered(chance, half) is Verdict.LIMIT
+
+
+def test_half_that_are_refused_are_forgotten_with_the_next_answer() -> None:
+    """Each test may be even once."""
+    chance = ChanceRefusals()
+    _answered(chance)
+    _answered(chance, 1)
+    assert _answered(chance) is Verdict.HINT
+    assert _answered(chance, 2) is Verdict.NOTHING
+
+
+def test_one_of_four_may_be_refused() -> None:
+    """Where one call in twelve is refused by chance, one of four is so in a third of all tests."""
+    chance = ChanceRefusals()
+    for _ in SIZES[:-1]:
+        _answered(chance)
+    assert _answered(chance, SIZES[-1] - 1) is Verdict.CHANCE
+
+
+def test_a_limit_is_tested_more_and_more_seldom() -> None:
+    """But never more seldom than once in so many refusals: what it is may change."""
+    chance = ChanceRefusals()
+    gaps = []
+    for _ in range(5):
+        before = 0
+        while _refused(chance) is None:
+            before += 1
+        gaps.append(before + 1)
+        assert chance.test is not None
+        _conclude(chance, chance.test, 0)
+    assert gaps == [4, 12, 32, 32, 32]
+
+
+def test_a_test_that_too_few_have_asked_in_shows_nothing() -> None:
+    """There was no demand for it. The next refusal is tested again."""
+    chance = ChanceRefusals()
+    _answered(chance)
+    assert _answered(chance, asked=1) is Verdict.NOTHING
+    test = _refused(chance)
+    assert test is not None
+    assert test.size == SIZES[1]
+
+
+def test_a_test_that_too_few_have_asked_in_is_a_limit_if_those_were_refused() -> None:
+    """Otherwise it would be made after each refusal."""
+    chance = ChanceRefusals()
+    _answered(chance)
+    assert _answered(chance, 0, asked=1) is Verdict.LIMIT
+
+
+def test_no_test_is_wider_than_a_number_that_somebody_has_set() -> None:
+    """With two at a time, four never ask together."""
+    chance = ChanceRefusals(2)
+    sizes = []
+    while not chance.is_known:
+        sizes.append(_tested(chance).size)
+        _answered(chance)
+    assert sizes == [1, 2, 2]
 
 
 def test_refusals_as_seldom_as_by_chance_are_excused() -> None:
@@ -106,28 +200,44 @@ def test_refusals_as_seldom_as_by_chance_are_excused() -> None:
     for _ in range(10_000):
         if draw() < 0.02:
             refused += 1
-            excused += chance.refuse(10.0)
+            test = _refused(chance)
+            excused += test is None
+            if test is not None:
+                _conclude(chance, test, sum(draw() >= 0.02 for _ in range(test.size)))
         else:
             chance.let_in()
     assert chance.is_known
     assert excused >= 0.9 * refused
 
 
-def test_refusals_that_come_in_a_row_are_those_of_a_limit() -> None:
-    """Four on end are one, though it is known that some come by chance."""
+def test_refusals_that_come_in_a_row_are_doubted() -> None:
+    """Four on end: then four calls ask together."""
     chance = _known()
-    assert [chance.refuse(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [chance.refuse() for _ in range(4)] == [True, True, True, False]
+    chance.consider(0.0, 10.0)
+    assert chance.test is not None
+    assert chance.test.size == SIZES[-1]
+    assert chance.is_known
+
+
+def test_a_doubt_that_is_let_in_was_none() -> None:
+    """The next three are excused again."""
+    chance = _known()
+    for _ in range(2 * DOUBTS):
+        assert _answered(chance) is Verdict.CHANCE
+        assert [chance.refuse() for _ in range(3)] == [True, True, True]
     assert chance.is_known
 
 
 def test_refusals_that_grow_with_the_pace_end_the_excuse() -> None:
-    """A third of all calls: one limit after another, until it was no chance."""
+    """One limit after another, with few calls between them, until it was no chance. Then everything begins anew."""
     chance = _known()
-    for _ in range(40):
-        chance.refuse(10.0)
-        chance.let_in()
+    for _ in range(DOUBTS):
+        assert chance.is_known
+        assert _answered(chance, 0) is Verdict.LIMIT
         chance.let_in()
     assert not chance.is_known
+    assert _refused(chance) is None
 
 
 def test_a_limit_now_and_then_does_not_end_it() -> None:
@@ -136,8 +246,7 @@ def test_a_limit_now_and_then_does_not_end_it() -> None:
     for _ in range(3 * DOUBTS):
         for _ in range(CALM):
             chance.let_in()
-        while chance.refuse(10.0):
-            pass
+        assert _answered(chance, 0) is Verdict.LIMIT
     assert chance.is_known
 
 
@@ -147,4 +256,4 @@ def test_a_share_that_was_seen_lower_is_the_lower(share: float) -> None:
     chance = _known(share)
     for _ in range(5000):
         chance.let_in()
-    assert [chance.refuse(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [chance.refuse() for _ in range(4)] == [True, True, True, False]

@@ -350,3 +350,76 @@ def test_a_batch_of_fifty_starts_behind_a_pace() -> None:
     limiter.start(0.2, 50)
     assert not limiter.fits(1.0, 50)
     assert limiter.next_at(1.0) == pytest.approx(0.1 + 50 / 20, abs=0.05)
+
+
+# -- refusals by chance ---------------------------------------------------------------------------------------------------------------
+
+
+def _suspicious(limits: Limits | None = Limits()) -> tuple[Limiter, float]:  # noqa: B008 - frozen
+    """A limiter, and the moment of a refusal after which one call is to ask immediately. Its pace is known, and it is not open."""
+    limiter, now = _limiter(limits), 0.0
+    for _ in range(100):
+        for _ in range(30):
+            now = max(now + 0.05, limiter.next_at(now) or 0.0)
+            limiter.free(now)
+            limiter.end(limiter.start(now), SUCCESS, now, now + 0.04)
+        now = max(now + 0.05, limiter.next_at(now) or 0.0)
+        limiter.free(now)
+        limiter.end(limiter.start(now), THROTTLED, now, now + 0.02)
+        now += 0.02
+        if limiter.free(now):
+            return limiter, now
+    raise AssertionError("nothing was tested")
+
+
+def test_after_some_refusals_one_call_asks_immediately() -> None:
+    """Whether a refusal was by chance is seen only by a call right after it. It is refused, so the next one waits."""
+    limiter, now = _suspicious()
+    assert limiter.free(now) == 1
+    token = limiter.start(now)
+    assert limiter.free(now) == 0
+    assert limiter.next_at(now) == pytest.approx(now + 4 * 0.02)
+    limiter.end(token, THROTTLED, now, now + 0.02)
+    assert limiter.free(now + 0.02) == 0
+    assert (limiter.next_at(now + 0.02) or 0.0) > now + 0.2
+
+
+def test_a_test_without_demand_is_none() -> None:
+    """The gate is shut as after each refusal, and a call asks when it would have."""
+    limiter, now = _suspicious()
+    assert limiter.free(now + 0.03) == 0
+    assert (limiter.next_at(now + 0.03) or 0.0) > now + 0.03
+
+
+def test_a_call_of_a_test_that_was_never_made_does_not_count() -> None:
+    """Nobody knows what its answer would have been; it is not taken for a silence."""
+    limiter, now = _suspicious()
+    limiter.give_back(limiter.start(now), now)
+    assert limiter.free(now) == 1
+    assert limiter.free(now + 0.1) == 0
+
+
+def test_a_call_of_a_test_that_is_silent_counts_as_let_in() -> None:
+    """Refusals are quick, and answers may take seconds."""
+    limiter, now = _suspicious()
+    limiter.start(now)
+    assert limiter.free(now + 0.07) == 0
+    later = limiter.next_at(now + 0.07) or 0.0
+    assert limiter.snapshot(later).why != "throttled"
+
+
+def test_an_outage_ends_a_test() -> None:
+    """The circuit decides from then on when to ask."""
+    limiter, now = _suspicious()
+    limiter.interrupt(now)
+    token = limiter.start(now)
+    limiter.end(token, SUCCESS, now, now + 0.04)
+    assert limiter.snapshot(now + 0.1).why != "throttled"
+
+
+def test_calls_that_ask_together_keep_within_a_number_that_somebody_has_set() -> None:
+    """With three at a time, the test of four is one of three."""
+    limiter, service = _limiter(Limits(concurrency=3)), Service(servers=3, by_chance=13)
+    played = play(limiter, service, 120.0)
+    assert played.widest <= 3
+    assert len(played.good) > 0.5 * 30 * 120

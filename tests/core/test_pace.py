@@ -349,6 +349,57 @@ def test_a_refused_ramp_leaves_at_most_a_third_undone() -> None:
     assert (pace.rate or 0) >= reached / 1.4
 
 
+def test_trap_who_ramps_most_keeps_most() -> None:
+    """A ramp of half as much again may be what a bucket had saved up. What was let in counts, and half of a yield is the price."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    while (pace.rate or 0) < 13:
+        now, _ = _run(pace, now, 0.25)
+    before = pace._base
+    _refuse(pace, now)
+    assert before * 0.9 < (pace.rate or 0) < before * 1.05
+
+
+def test_the_smaller_a_pace_the_more_it_gains() -> None:
+    """In absolute figures, too: of two that share, the shares come nearer even without a refusal."""
+    gains = []
+    for rate in (0.7, 1.0, 1.5):
+        pace = _found(rate)
+        before = pace.rate or 0
+        _run(pace, pace.next_at(), 30.0)
+        gains.append((pace.rate or 0) - before)
+    assert gains[0] > gains[1] > gains[2] > 0
+
+
+@pytest.mark.parametrize(("refused", "calls"), [(1, 200), (2, 200), (6, 600)])
+def test_a_ramp_that_has_cost_more_is_followed_by_more_calls(refused: int, calls: int) -> None:
+    """Where refusals come late or by chance, a ramp costs six and not one."""
+    pace = _found(10.0)
+    now = pace.next_at()
+    while (pace.rate or 0) < 13:
+        now, _ = _run(pace, now, 0.25)
+    for _ in range(refused - 1):
+        pace.excuse(1)
+    now = _refuse(pace, now)
+    before = pace.experiments
+    now, starts = _run(pace, pace.next_at(), 0.1)
+    while pace.experiments == before:
+        now, more = _run(pace, now, 0.5)
+        starts += more
+    assert starts == pytest.approx(calls, rel=0.2)
+
+
+def test_going_back_to_a_pace_looks_for_more() -> None:
+    """No refusal has shown a limit there, so a ramp begins. A pace that is higher already stays."""
+    pace = _found(10.0)
+    pace.restore(3.0, 5.0)
+    assert pace.rate == pytest.approx(10 * 0.998)
+    pace.restore(3.0, 20.0)
+    assert pace.rate == 20.0
+    _run(pace, pace.next_at(), 4.0)
+    assert (pace.rate or 0) > 30
+
+
 def test_a_limit_that_nobody_shares_is_stayed_under() -> None:
     """Refused at the same pace three times, it stays a little under that, and does not climb before its next ramp."""
     pace = _found(1.0)

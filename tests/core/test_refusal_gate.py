@@ -71,17 +71,6 @@ def test_the_first_wait_is_an_interval_of_the_pace() -> None:
     assert _refused_at(_gate(), 1, pace=1000.0) == [0.05]
 
 
-def test_a_test_asks_immediately_and_then_waits_as_usual() -> None:
-    """Whether a refusal was by chance is seen only by a call right after it."""
-    gate = _gate()
-    gate.shut(5.0, is_down=False, at_once=True)
-    assert (gate.next_at(), gate.free(5.0)) == (5.0, 1)
-    gate.ask(1, 5.0)
-    gate.forget(1)
-    gate.refuse(5.02, None)
-    assert gate.next_at() == pytest.approx(5.52)
-
-
 def test_after_a_long_shut_the_first_ask_waits_longer() -> None:
     """In front of a window the quick asks would only be refused."""
     gate = _gate()

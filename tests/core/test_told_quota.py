@@ -83,3 +83,27 @@ def test_what_cannot_be_is_not_said(lie: Told) -> None:
     quota = ToldQuota()
     assert not quota.tell(lie, 0.0, 0)
     assert quota.free(0.0) is None
+
+
+def test_trap_a_time_in_milliseconds_is_taken_for_seconds() -> None:
+    """It falls by a thousand in a second. From the second answer on the pace is right, and so is the wait of a refusal."""
+    quota = ToldQuota()
+    assert quota.tell(_told(599, 59_900.0), 0.1, 0)
+    assert quota.tell(_told(598, 59_600.0), 0.4, 0)
+    assert quota.rate == pytest.approx(598 / 300)
+    assert quota.tell(_told(590, 58_900.0), 1.1, 0)
+    assert quota.rate == pytest.approx(590 / 58.9)
+    assert quota.in_seconds(Told(20_000.0, 0, 20_000.0)) == 20.0
+    assert quota.in_seconds(Told(20.0, 0, 20_000.0)) == 20.0
+    assert quota.in_seconds(Told()) is None
+    assert quota.tell(_told(599, 60_000.0), 60.1, 0)
+    assert quota.rate == pytest.approx(599 / 60)
+
+
+def test_a_time_in_seconds_falls_by_one() -> None:
+    """Also in whole ones, also if an answer comes late, and also after one in milliseconds."""
+    quota = ToldQuota()
+    for now, reset in ((0.0, 60.0), (0.9, 59.0), (1.1, 58.0), (2.2, 58.0), (9.0, 50.0), (9.5, 60.0)):
+        assert quota.tell(_told(100, reset), now, 0)
+        assert quota.unit == 1.0
+    assert quota.in_seconds(Told(30.0, 0, 30.0)) == 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdgate.core.experiments import Budget
 from holdgate.core.width import Width
+from holdgate.core.width_trial import Trial
 
 
 def _width(level: int, most: int | None = None) -> Width:
@@ -249,3 +250,58 @@ def test_what_went_before_a_calm_is_not_taken_back() -> None:
     width.refuse(19, 0, is_throttled=False)
     width.restore()
     assert width.current == 19
+
+
+def test_trap_a_queue_that_times_out_loses_one_place_at_a_time() -> None:
+    """Calls that were given up after longer than an answer takes stood in a queue: the second of them takes half of the width."""
+    width, seen = _width(64), []
+    for _ in range(4):
+        width.refuse(width.current or 0, 0, is_throttled=False, is_slow=True)
+        seen.append(width.current)
+    assert seen == [64, 32, 16, 8]
+
+
+def _after_trials(*gains: float) -> Width:
+    """A width of twenty after trials of 17 and 23, of which the wider one got so much more done: 0 is nothing, 1 is all of it."""
+    width = _width(20)
+    width._growing = False
+    for gained in gains:
+        trial = Trial((17, 23, 23, 17), 1)
+        slower = 0.1 * (23 / 17) ** (1 - gained)
+        for arm, took in ((1, 0.1), (2, slower), (3, slower), (4, 0.1)):
+            trial.end(arm, took)
+        width._conclude(trial)
+    return width
+
+
+def test_trap_one_lucky_trial_doubles_the_width() -> None:
+    """Of uneven calls that is a matter of luck, and twice what a queue can take is given up in it. So one trial makes one step."""
+    lucky = _after_trials(1.0)
+    assert lucky.current == 23
+    lucky.accept(23, 0, 0.1)
+    assert lucky.current == 23
+
+
+def test_two_trials_that_get_all_of_it_done_begin_to_grow_again() -> None:
+    """The dependency has grown. One between them that gets half of it done is a step of its own."""
+    grown = _after_trials(1.0, 1.0)
+    grown.accept(23, 0, 0.1)
+    assert grown.current == 24
+    half = _after_trials(1.0, 0.6, 1.0)
+    half.accept(23, 0, 0.1)
+    assert half.current == 23
+
+
+def test_a_call_of_a_trial_that_was_refused_by_chance_is_not_waited_for() -> None:
+    """It says nothing of the width; without a trial there is nothing to drop."""
+    width = Width(Budget(), None, is_sought=True)
+    width.excuse(1)
+    for level in range(1, 5):
+        width.accept(level, 0, 0.1)
+    arms = [width.start(1.0, 4, 1.0, is_pressed=False) for _ in range(8)]
+    assert arms == [1] * 8
+    width.excuse(1)
+    for arm in arms[1:]:
+        width.accept(4, arm, 0.1)
+    width.accept(4, 0, 0.1)
+    assert width.current == 5

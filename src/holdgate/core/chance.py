@@ -3,47 +3,75 @@
 Theory of operation
 ===================
 
-Behind a rate limit a refusal is no accident. There was no token, so a call right after it is refused as well; and one that yields is not
-refused for a while. Where one call in fifty is refused whatever else goes on, the next one is let in, and a lower pace changes nothing.
+Behind a rate limit a refusal is no accident. There was no token, so a call right after it is refused as well. Where one call in fifty is
+refused whatever else goes on, the next ones are let in, and a lower pace changes nothing. How often one is refused cannot tell the two: a
+worker that shares a limit with nine others climbs and yields until one call in fifty is refused, too.
 
-    suspected   the pace has fallen to half of what it was, by one yield after another
-    tested      then the call that asks does so immediately. Three that are let in, one after another, are an answer; one that is refused
-                is the other, and the lower pace is what it has to fall from next time
+    tested      after some refusals the next calls ask immediately (refusal_test.py): one, after the next refusal two, and then four. If
+                most are let in each time, that is the answer. If most are refused, that is the other, and the next test comes only after
+                three times as many refusals, or when the pace has fallen to a quarter
     known       refusals are excused as long as they come about as often as by chance. They shut no gate and cost no pace
-    doubted     if they come three times as often, one is taken for a limit's; and if that happens again and again, nothing is known
+    doubted     if they come three times as often, four calls ask immediately. If most of these are refused it was a limit; and if that
+                happens again and again, nothing is known
 
-So what is excused is bounded, by three times the share that was refused before. A limit of hundreds a second has a token again before any
-call can ask, so that a test says nothing there. Its refusals grow with the pace, and end the excuse.
+So where there is a limit few tests are made, and most cost one refusal. What is excused is bounded, by three times the share that was
+refused before.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from math import log
 
-QUICKEST = 15.0
-FALLEN = 0.25  # of the best pace: three to six yields, which those that share a limit see only when others come
-TESTS = 4  # let in right after a refusal: in front of a bucket of ten a second each is so one time in four
-IMMEDIATELY = 0.02  # seconds: what comes later may have met a new token
+from holdgate.core.refusal_test import RefusalTest
+
+FIRST_AFTER = 4  # refusals before the first test: the first ones of a limit come together, when its burst is used up
+LATER = 3  # times as many before the next one, if a test was refused
+LATEST = 32  # refusals at most: a 32nd more is wasted where there is a limit, and what turns to chance is found out
+FALLEN = 0.25  # of the best pace: by so many yields on end that it is time for a test, however slowly refusals come now
+SIZES = (1, 2, 4)  # calls of a test: each may cost as many refusals, and only the first is made without a hint
+STRONG_HINT = 2  # tests in a row: one alone is let in once in five times by ten a second
 OFTEN = 3.0  # times as often as by chance
-ENOUGH = (
-    4.0  # evidence of that, in natural logarithms: four refusals on end, or many a little too often. By chance once in thousands of calls
-)
+ENOUGH = 4.0  # evidence of that, in natural logarithms: four refusals on end, or many a little too often
 REMEMBERED = 1000.0  # calls over which the share is a mean
 LEAST = 0.005  # a share of which less cannot be told from none
 DOUBTS = 3  # limits in a row with fewer than `CALM` calls between them: it was no chance
 CALM = 200
 
 
+class Verdict(Enum):
+    """What a test has shown. NOTHING: too few calls have asked, and none of them was refused; or as many were let in as refused,
+    for the first time."""
+
+    LIMIT = "limit"
+    NOTHING = "nothing"
+    HINT = "hint"
+    CHANCE = "chance"
+
+
 class ChanceRefusals:
-    """Tell refusals by chance from those of a limit. `is_known`: they are by chance; `is_tested`: the next call is to ask immediately."""
+    """Tell refusals by chance from those of a limit.
 
-    __slots__ = ("_best", "_calls", "_doubts", "_evidence", "_refused", "_share", "_since", "_tests", "is_known", "is_tested")
+    `is_known`: they are by chance. `test`: what runs after a refusal; None is nothing. `best`: the pace from which it has fallen. `most` is
+    how many calls may be in flight, if a user has said so.
+    """
 
-    def __init__(self) -> None:
+    # fmt: off
+    __slots__ = (
+        "_calls", "_doubts", "_evidence", "_is_even", "_passed", "_refusals", "_refused", "_share", "_since", "_sizes", "_wait", "best",
+        "is_known", "test",
+    )
+    # fmt: on
+
+    def __init__(self, most: int | None = None) -> None:
         self.is_known = False
-        self.is_tested = False
-        self._best = 0.0  # the pace to fall from
-        self._tests = 0
+        self.test: RefusalTest | None = None
+        self.best = 0.0
+        self._sizes = tuple(size if most is None else min(size, most) for size in SIZES)
+        self._passed = 0  # tests in a row
+        self._is_even = False  # half of the last test was let in
+        self._refusals = 0  # since the last test that was refused
+        self._wait = FIRST_AFTER
         self._calls = 1.0
         self._refused = 0.0
         self._evidence = 0.0
@@ -59,36 +87,61 @@ class ChanceRefusals:
             share = self._share = min(self._share, self._seen)
             self._evidence = max(0.0, self._evidence + log((1 - OFTEN * share) / (1 - share)))
 
-    def refuse(self, pace: float | None) -> bool:
-        """Count a refusal at this pace. Returns whether it is one by chance."""
+    def refuse(self) -> bool:
+        """Count a refusal. Returns whether it is excused, as one by chance."""
         self._count(1.0)
         if self.is_known:
-            return self._excuses()
-        if pace is not None:
-            self._best = max(self._best, min(pace, QUICKEST))
-            self.is_tested = pace < FALLEN * self._best
-        return False
+            self._evidence += log(OFTEN)
+        return self.is_known and self._evidence < ENOUGH
 
-    def answer(self, *, was_let_in: bool, after: float) -> bool:
-        """Take the result of a call that has asked so many seconds after a refusal. Returns True if it was the last that is needed."""
-        is_test, self.is_tested = self.is_tested and after <= IMMEDIATELY, False
-        if not is_test:
-            return False
-        self._tests = self._tests + 1 if was_let_in else 0
-        if not was_let_in:
-            self._best = 0.0
-        if self._tests < TESTS:
-            return False
+    def consider(self, now: float, pace: float | None) -> None:
+        """Begin a test if it is time for one: a refusal at this pace has shut the gate."""
+        if self.is_known:
+            self.test = RefusalTest(self._sizes[-1], now)
+            return
+        self._refusals += 1
+        if pace is None:
+            return
+        self.best = max(self.best, pace)
+        if self._passed or self._refusals >= self._wait or pace < FALLEN * self.best:
+            self.test = RefusalTest(self._sizes[self._passed], now)
+
+    def conclude(self, test: RefusalTest) -> Verdict:
+        """Judge a test that is over."""
+        self.test = None
+        was_even, self._is_even = self._is_even, 2 * test.let_in == test.size
+        if test.let_in == test.asked < test.size or (self._is_even and not was_even):
+            return Verdict.NOTHING
+        self._is_even = False
+        self._evidence = 0.0
+        if 2 * test.let_in <= test.size:
+            self._find_limit()
+            return Verdict.LIMIT
+        if not self.is_known:
+            self._passed += 1
+            if self._passed < len(self._sizes):
+                return Verdict.HINT
+            self._find_chance()
+        return Verdict.CHANCE
+
+    def _find_chance(self) -> None:
         self.is_known = True
         self._share = self._seen
-        self._tests = self._doubts = 0
-        self._evidence = 0.0
-        return True
+        self._passed = self._doubts = 0
 
-    @property
-    def best(self) -> float:
-        """The pace from which it has fallen."""
-        return self._best
+    def _find_limit(self) -> None:
+        if not self.is_known:
+            if self._passed < STRONG_HINT:
+                self._wait = min(LATEST, self._wait * LATER)
+            self._passed = self._refusals = 0
+            self.best = 0.0  # and the next one is where it has to fall from
+            return
+        self._doubts = self._doubts + 1 if self._since < CALM else 1
+        self._since = 0
+        if self._doubts >= DOUBTS:
+            self.is_known = False
+            self._refusals = 0
+            self.best = 0.0
 
     @property
     def _seen(self) -> float:
@@ -98,15 +151,3 @@ class ChanceRefusals:
         keep = 1 - 1 / REMEMBERED
         self._calls = self._calls * keep + 1
         self._refused = self._refused * keep + refused
-
-    def _excuses(self) -> bool:
-        self._evidence += log(OFTEN)
-        if self._evidence < ENOUGH:
-            return True
-        self._evidence = 0.0
-        self._doubts = self._doubts + 1 if self._since < CALM else 1
-        self._since = 0
-        if self._doubts >= DOUBTS:
-            self.is_known = False
-            self._best = 0.0
-        return False

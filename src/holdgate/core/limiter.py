@@ -11,7 +11,7 @@ message, and choose when to try for more. Three controls use that, each in a fil
     width  width.py          how many in flight: where a refusal says "too many", or where more in flight gets no more done
 
 Beside them: told_quota.py (the service says itself what is left, and nothing need be found out), rate_window.py (a rate that the user
-gave), chance.py (refusals that are no limit's), experiments.py (what a trial of another width may cost).
+gave), chance.py (refusals that are no limit's, and the tests that show it), experiments.py (what a trial of another width may cost).
 
 This file decides what a result means, and whose it is:
 
@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdgate.core.chance import ChanceRefusals
+from holdgate.core.chance import ChanceRefusals, Verdict
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdgate.core.limits import Limits
+    from holdgate.core.refusal_test import RefusalTest
 
 # A call that never ends (its task was lost) would take its place for ever. An hour is longer than any sane call, and a bulkhead that a user
 # has set must not let more through because one is slow.
@@ -62,6 +63,9 @@ DOWN_LASTS = 2.0
 
 # A failure that took this many times the usual latency was no refusal but a silence: until the next result nothing more is sent into it.
 SILENT = 4.0
+
+# A failure that took longer than an answer, and at least so many seconds, was decided by no service: it was given up in a queue.
+SLOW = 1.0
 
 # The usual latency is a mean over about this many calls.
 LATENCIES = 32
@@ -128,7 +132,7 @@ class Limiter:
         self._most = None if limits is None else limits.concurrency
         self._window = None if limits is None or limits.rate is None else RateWindow(limits.rate, limits.per)
         self._budget = Budget()
-        self._chance = ChanceRefusals()
+        self._chance = ChanceRefusals(self._most)
         self._gate = RefusalGate(draw)
         self._pace = LearnedPace()
         self._width = Width(self._budget, self._most, is_sought=self.active and self._adaptive)
@@ -157,13 +161,15 @@ class Limiter:
         now = self._advance(now)
         self._why = "free"
         free = self._within("gate", self._free_of_gate(now), None)
-        if free == 0 or self._goes_alone(now):
+        is_test = self._chance.test is not None
+        if free == 0 or (not is_test and self._goes_alone(now)):
             return 0
-        free = self._within("concurrency" if self._at_own_limit() else "width", self._width.room(self.in_flight), free)
+        room = self._own_room() if is_test else self._width.room(self.in_flight)
+        free = self._within("concurrency" if self._own_room() == 0 else "width", room, free)
         if self._window is not None:
             free = self._within("rate", self._window.free(now), free)
         free = self._within("quota", self._quota.free(now), free)
-        if self._chance.is_tested and self._gate.is_shut:  # a call that waited for the pace asks too late to show anything
+        if is_test:  # a call that waited for the pace asks too late to show anything
             return free
         return self._within("pace", self._pace.free(now), free)
 
@@ -182,7 +188,8 @@ class Limiter:
         now = self._now
         match self._why:
             case "gate":
-                at = self._gate.next_at()
+                test = self._chance.test
+                at = self._gate.next_at() if test is None else test.next_at(self._gate.patience)
             case "alone":
                 at = self._alone_until()
             case "rate":
@@ -220,6 +227,9 @@ class Limiter:
         if not gate.is_shut:
             oldest = next(iter(self._calls.values())).began
             call.arm = self._width.start(call.began, call.level, oldest, is_pressed=pressed == "width")
+        elif (test := self._chance.test) is not None:
+            test.start(token, call.began)
+            gate.asked_at = call.began
         elif not gate.asking:
             gate.ask(token, call.began)
         if self._width.is_careful:
@@ -256,6 +266,8 @@ class Limiter:
         call = self._forget(token)
         if call is not None and self._window is not None:
             self._window.give_back(call.weight)
+        if self._chance.test is not None:
+            self._chance.test.take_back(token)
 
     def is_silence(self, took: float) -> bool:
         """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
@@ -271,6 +283,7 @@ class Limiter:
             return
         if self._gate.is_shut:
             self._gate.open(now)
+        self._chance.test = None
         self._pace.interrupt(now)
 
     # -- what a result means ----------------------------------------------------------------------------------------------------------
@@ -284,7 +297,9 @@ class Limiter:
         self._latency += (took - self._latency) / LATENCIES if self._latency else took
         gate = self._gate
         if gate.is_shut:
-            if token == gate.asked or (gate.is_down and call.began >= gate.shut_at):
+            if self._chance.test is not None:
+                self._answer(self._chance.test, token, now, was_let_in=True)
+            elif token == gate.asked or (gate.is_down and call.began >= gate.shut_at):
                 self._open(now)
         elif call.began >= self._cut_at:
             level = call.level if call.level <= self._width.passed else call.level - self._unanswered(token, now)
@@ -293,19 +308,18 @@ class Limiter:
     def _not_let_in(self, token: int, call: CallInFlight, now: float, told: Told | None, is_throttled: bool) -> None:
         took = now - call.began
         gate = self._gate
-        retry_after = None if told is None else told.sure_wait
+        retry_after = None if told is None else self._quota.in_seconds(told)
         is_silent = self.is_silence(took)
         if is_throttled or not is_silent:
             gate.learn(took)
             self._was_never_inside(token, call.weight)
         if gate.is_shut:
             self._pace.refuse(call.weight)
-            if token == gate.asked:
-                self._chance.answer(was_let_in=False, after=gate.asked_at - gate.shut_at)
-                gate.refuse(now, retry_after)
+            self._refuse_asking(token, now, retry_after)
             return
-        if is_throttled and retry_after is None and self._chance.refuse(self._pace.base):
+        if is_throttled and retry_after is None and self._chance.refuse():
             self._pace.excuse(call.weight)
+            self._width.excuse(call.arm)
             return
         self._pace.refuse(call.weight)
         self._failures += 1
@@ -319,12 +333,25 @@ class Limiter:
         if call.began < self._cut_at:
             self._width.lower(call.level)
             return
+        self._judge(call, now, retry_after, is_throttled)
+
+    def _judge(self, call: CallInFlight, now: float, retry_after: float | None, is_throttled: bool) -> None:
+        """Decide whether a refusal is a matter of width, of pace, or of chance."""
         before = self._width.current
-        is_width = self._width.refuse(call.level, call.arm, is_throttled)
+        is_slow = now - call.began >= max(self._latency, SLOW) and not is_throttled
+        is_width = self._width.refuse(call.level, call.arm, is_throttled, is_slow=is_slow)
         if not is_width:
-            gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate, at_once=self._chance.is_tested)
+            self._gate.shut(now, is_down=False, retry_after=retry_after, pace=self._pace.rate)
+            if retry_after is None:
+                self._chance.consider(now, self._pace.base)
         if not is_width or self._width.current != before:  # not by chance: what began before is old news
             self._cut_at = now
+
+    def _refuse_asking(self, token: int, now: float, retry_after: float | None) -> None:
+        if self._chance.test is not None:
+            self._answer(self._chance.test, token, now, was_let_in=False)
+        elif token == self._gate.asked:
+            self._gate.refuse(now, retry_after)
 
     def _unanswered(self, token: int, now: float) -> int:
         """Return the weight of calls before this one that may still be refused: they may have been in flight, and never inside."""
@@ -338,10 +365,24 @@ class Limiter:
                 return
             self._calls[other].level -= weight
 
-    def _open(self, now: float) -> None:
+    def _answer(self, test: RefusalTest, token: int, now: float, *, was_let_in: bool) -> None:
+        """Take a result while a test runs, and judge the test if that was the last."""
+        test.end(token, was_let_in=was_let_in)
+        if test.is_over(now, self._gate.patience):
+            self._conclude(test, now)
+
+    def _conclude(self, test: RefusalTest, now: float) -> None:
+        verdict = self._chance.conclude(test)
+        if verdict is not Verdict.LIMIT and test.let_in:
+            self._open(now, is_chance=verdict is Verdict.CHANCE)
+        elif test.asked:
+            self._gate.refuse(now, None)
+
+    def _open(self, now: float, *, is_chance: bool = False) -> None:
         gate = self._gate
         shut_for = now - gate.shut_at
-        if self._chance.answer(was_let_in=True, after=gate.asked_at - gate.shut_at):
+        self._chance.test = None
+        if is_chance:
             self._pace.restore(now, self._chance.best)
         elif not gate.is_down:
             self._pace.reopen(now, shut_for, gate.asked_at)
@@ -358,8 +399,12 @@ class Limiter:
         return room
 
     def _free_of_gate(self, now: float) -> int | None:
-        gate = self._gate
-        if gate.is_shut and gate.is_patience_over(now):
+        gate, test = self._gate, self._chance.test
+        if test is not None:
+            if not test.is_over(now, gate.patience):
+                return test.free(now)
+            self._conclude(test, now)
+        elif gate.is_shut and gate.is_patience_over(now):
             self._open(now)
         return gate.free(now)
 
@@ -376,8 +421,8 @@ class Limiter:
     def _alone_until(self) -> float | None:
         return None if self._alone_until_end else self._alone_at + self._gate.patience
 
-    def _at_own_limit(self) -> bool:
-        return self._most is not None and self.in_flight >= self._most
+    def _own_room(self) -> int | None:
+        return None if self._most is None else max(0, self._most - self.in_flight)
 
     # -- time -------------------------------------------------------------------------------------------------------------------------
 

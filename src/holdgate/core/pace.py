@@ -10,22 +10,24 @@ the pace is first found: ``unsure`` until enough calls were let in.
 From then on it is never measured again while all goes well, because others may draw from the same limit and one's own share is no fact
 but an agreement. Nobody can speak with the others, so all follow one rule that ends in equal shares:
 
-    climb   with time, in proportion to the square root of the pace: who has less gains more, as a share of what it has
+    climb   with time, and the less one has the more, up to about two calls a second; above that with the pace
     yield   a quarter for each refusal, and less above two calls a second, where few share: there a quarter is much and is missed long
     ramp    after 200 calls without a refusal: up, faster and faster, to see whether far more is there
     hold    while three refusals in a row show the same limit: then nobody else draws from it (sole_use.py)
 
 A worker that is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the
-larger is refused more often. One that is refused in its own ramp has its answer, and keeps its pace. If the pace had doubled by then,
-something has changed, and it is measured again as at first.
+larger is refused more often. One that is refused in its own ramp has its answer, and yields half as much: the one that has most ramps most,
+and would keep it for ever if ramps cost nothing. If the pace had doubled by then, something has changed, and it is measured again as at
+first.
 
-Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and a climb costs one in the time in which a
-quarter is regained, about 50 seconds at one call a second. Under that no climb is faster than one quarter in ten calls.
+Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and one that has cost more is followed by as many
+more calls. A climb costs one in the time in which a quarter is regained, about a minute at one call a second. Under that no climb is faster
+than one quarter in ten calls.
 
 Time without demand teaches nothing: neither climb nor ramp goes on in it, and a measurement with much of it is thrown away. So a quiet
 night does not make the pace lower or higher.
 
-Why the square root, and why the share of a quarter, is in docs/explanation/limits-by-evidence.md.
+Why a climb that falls with the pace, and why the share of a quarter, is in docs/explanation/limits-by-evidence.md.
 """
 
 from __future__ import annotations
@@ -42,17 +44,19 @@ LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and sa
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
 FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
-CLIMB = 0.005  # a second, times the root of the pace: at one call a second a quarter is regained in 50 seconds
-QUICKER = 3.0  # at most this many times that, from twice FEW_SHARE on, where a second holds more calls to pay with
+CLIMB = 0.0043  # a second, over the root of the pace: at one call a second a quarter is regained in a minute
+STEEPER = 0.005  # and above two calls a second at least so much for each more, because a second holds more calls to pay with
 REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
 
 RAMP_CALLS = 200  # calls without a refusal before a ramp: with one refusal or two, less than a percent is wasted
+USUAL_COST = 2.0  # refusals of a ramp: one that has cost more is followed by as many more calls
 RAMP_SECONDS = 8.0  # and at least so long, where 200 calls are nothing
 RAMP_STEP = 0.02  # the ramp's first step, as a share of the pace. It doubles each second or each four calls, whichever is longer
 RAMP_SECOND = 1.0
 RAMP_STARTS = 4
 RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
 SHORT_OF = 1.4  # a ramp doubles its steps, so what it reached is over what is possible by less than this, unless a burst was saved up
+SAVED_UP = 1.7  # times the pace a ramp may reach on what a bucket has saved up: up to there only what was let in counts
 CHANGED = 2.0  # and at this many times the dependency is another than it was
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
@@ -78,7 +82,7 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_base", "_border", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
+        "_age", "_base", "_border", "_cost", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
         "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
     )
     # fmt: on
@@ -103,6 +107,7 @@ class LearnedPace:
         self._paced = 0.0  # the pace that the latest start has waited for
         self._border = 0.0  # that of the first call that was refused since the last opening
         self._extra = 0.0  # calls that a ramp has started since the last opening, over what the pace under it would have
+        self._cost = 0  # refusals in the last ramp
         self._lost = 0.0  # seconds that the last shut has cost: in which the pace would have started calls
         self._is_banned = False  # the last shut was long, and came sooner than a quota is used up
         self._sole_use = SoleUse()
@@ -141,10 +146,16 @@ class LearnedPace:
         if not self._refused:
             self._border = self._paced
         self._refused += weight
+        self._pay_for_ramp(weight)
 
     def excuse(self, weight: int) -> None:
         """Count a call that was refused by chance: it was none that shows a pace."""
         self._started -= weight
+        self._pay_for_ramp(weight)
+
+    def _pay_for_ramp(self, weight: int) -> None:
+        if self.rate is not None and self.rate > RAMPED * self._base:
+            self._cost += weight
 
     def reopen(self, now: float, shut_for: float, asked_at: float) -> None:
         """Judge the time since the last opening: the call that asked at `asked_at` was let in, and is counted as started."""
@@ -228,8 +239,10 @@ class LearnedPace:
         return None if self.rate is None or self._unsure else self._base
 
     def restore(self, now: float, pace: float) -> None:
-        """Go back to a pace from which it has fallen for nothing."""
-        self._begin(now, pace)
+        """Go back to a pace from which it has fallen for nothing, and look soon whether more is there: no refusal has shown a limit."""
+        if pace > (self.rate or 0.0):
+            self._begin(now, pace)
+            self._climb_steeply()
 
     def _guess(self, now: float, shut_for: float) -> None:
         """Begin where nothing was counted before: the first opening of a limiter that was not active."""
@@ -265,7 +278,8 @@ class LearnedPace:
             self._unsure = True
             self._begin(now, rate / CHANGED)
         else:
-            self._begin(now, max(self._base, min(rate, measured), rate / SHORT_OF))
+            reached = rate / SHORT_OF if rate > SAVED_UP * self._base else min(measured, rate / SHORT_OF)
+            self._begin(now, max(self._base * (1 - HALF * _share(self._base)), reached))
 
     def _begin(self, now: float, base: float) -> None:
         self._base = self.rate = base = max(SLOWEST, base)
@@ -274,15 +288,15 @@ class LearnedPace:
         self._idle = self._age = self._extra = 0.0
         self._due = max(self._due, now)
         self._step, self._double = RAMP_STEP, max(RAMP_SECOND, RAMP_STARTS / base)
-        self._rest = max(RAMP_SECONDS, RAMP_CALLS / base, PAID * self._lost)
+        self._rest = max(RAMP_SECONDS, RAMP_CALLS * max(1.0, self._cost / USUAL_COST) / base, PAID * self._lost)
+        self._cost = 0
 
     def _climb(self, took: float) -> None:
         before = self._age
         self._age += took
         base = self._base
         if not self._sole_use.holds:
-            quicker = min(QUICKER, max(1.0, base / FEW_SHARE))
-            climb = min(CLIMB * quicker * sqrt(base), YIELD * base * base / REGAIN_CALLS)
+            climb = min(max(CLIMB / sqrt(base), STEEPER * (base - 1)), YIELD * base * base / REGAIN_CALLS)
             if self._lost:
                 climb = min(climb, HALF * base / (PAID * self._lost))
             self._base = base = base + took * climb

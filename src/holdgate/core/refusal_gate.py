@@ -111,18 +111,14 @@ class RefusalGate:
         """Return whether the asking call was silent for so long that it counts as let in."""
         return bool(self.asking) and not self.is_down and now >= self.asked_at + self.patience
 
-    def shut(
-        self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None, at_once: bool = False
-    ) -> None:
-        """Let nothing start. `pace` is in starts a second; None means that it is not known. `at_once`: the first ask waits for nothing."""
+    def shut(self, now: float, *, is_down: bool, retry_after: float | None = None, pace: float | None = None) -> None:
+        """Let nothing start. `pace` is in starts a second; None means that it is not known."""
         self.is_shut, self.is_down = True, is_down
         self.shut_at = now
         self.asking = self.asked = self._asks = 0
         first = FIRST_WAIT if pace is None else max(FIRST_LEAST, min(FIRST_WAIT, FIRST_CALLS / pace), min(LEAST_MOST, 1 / pace))
         self._least = max(first, min(LAST_MOST, self._lasted / LAST_SHARE))
         self._wait(now, retry_after)
-        if at_once:
-            self._ask_at = now
 
     def ask(self, token: int, now: float) -> None:
         """Note that this call asks."""

@@ -10,6 +10,8 @@ is what would use up the rest in five minutes. It falls with the rest, and never
 Answers come in any order. Within one window the least that any of them said of what is left holds, and the earliest end. Calls that are in
 flight may not be counted in what an answer says, so they are taken off.
 
+Some services count the time that is left in milliseconds, and do not say so. What they say tells: it falls by a thousand in a second.
+
 When the window has ended, what the next one has is not known until the first answer: the old pace goes on until then.
 
 A value that cannot be (less than nothing left, an end in the past, a window of more than a day, no number) is as good as not said. A lie
@@ -29,17 +31,26 @@ LONGEST = 86400.0  # a day is the longest window that anybody sells calls by
 MOST_LEFT = 10**9  # more is no limit, and would only make large numbers
 SHORTEST = 0.001  # seconds of a window that are divided by
 CATCH_UP = 0.1  # seconds whose starts may be made up for, as in pace.py
+MILLI = 0.001  # the unit of a time that falls by about a thousand in a second
+FALLS = (500.0, 2000.0)  # a second: what is taken for that; seconds fall by one
+WATCHED = 1.0  # seconds between two answers before they show the unit
 SLACK = 1.0  # seconds by which two answers on one window may differ: headers have whole ones
 SLACK_SHARE = 0.05  # and as a share of a long one
 
 
 class ToldQuota:
-    """Keep what was said last. `rate` is the pace that follows from it in starts a second; None means that nothing was said."""
+    """Keep what was said last. `rate` is the pace that follows from it in starts a second; None means that nothing was said.
 
-    __slots__ = ("_due", "_left", "_until", "rate")
+    `unit` is what a time that was said is multiplied by, to be in seconds.
+    """
+
+    __slots__ = ("_due", "_left", "_said", "_said_at", "_until", "rate", "unit")
 
     def __init__(self) -> None:
         self.rate: float | None = None
+        self.unit = 1.0
+        self._said = 0.0  # the time that an answer of this window has named, as it was said
+        self._said_at = 0.0
         self._left = 0
         self._until = -1.0
         self._due = 0.0
@@ -51,12 +62,27 @@ class ToldQuota:
             return False
         if not isfinite(reset) or not 0 < reset <= LONGEST:
             return False
+        reset *= self._unit_of(reset, now)
         until, left = now + reset, max(0, int(remaining) - in_flight)
         if now < self._until and until < self._until + max(SLACK, SLACK_SHARE * reset):
             until, left = min(self._until, until), min(self._left, left)
         self._until, self._left = until, left
         self.rate = max(1, left) / max(SHORTEST, min(until - now, SPREAD))
         return True
+
+    def in_seconds(self, told: Told) -> float | None:
+        """Return how many seconds a refusal surely asks to wait. None means that nobody knows."""
+        wait = told.sure_wait
+        return wait * self.unit if wait is not None and wait == told.reset else wait
+
+    def _unit_of(self, reset: float, now: float) -> float:
+        if reset > self._said or not self._said:  # another window
+            self._said, self._said_at = reset, now
+        elif now - self._said_at >= WATCHED:
+            falls = (self._said - reset) / (now - self._said_at)
+            self.unit = MILLI if FALLS[0] < falls < FALLS[1] else 1.0
+            self._said, self._said_at = reset, now
+        return self.unit
 
     def free(self, now: float) -> int | None:
         """Return how many calls may start now. None means any number."""

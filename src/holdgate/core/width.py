@@ -47,7 +47,8 @@ ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter th
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
 HALF = 0.5  # doubling goes on, or a wider width is kept, if at least half of the added calls are more work done
 LITTLE = 0.25  # and if the means, which are less exact, show at least a quarter
-STRONG = 0.85  # nearly all of it: the dependency has grown, so look by doubling again
+STRONG = 0.85  # nearly all of it, twice in a row: the dependency has grown, so look in larger steps again
+AGAIN = 1.5  # times the width, after two such trials: twice is what a queue cannot take if it was luck
 UNSURE = 0.6  # two halves of a trial that differ by more than this say nothing
 LONGEST = 4  # a trial that showed nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
@@ -72,6 +73,7 @@ class Width:
         "_grow_to",
         "_growing",
         "_halves",
+        "_is_strong",
         "_last_round",
         "_lift",
         "_lift_step",
@@ -118,6 +120,7 @@ class Width:
         self._longer = 1
         self._calm = 0
         self._pause = 0
+        self._is_strong = False  # the last trial was
 
     @property
     def current(self) -> int | None:
@@ -173,8 +176,11 @@ class Width:
             if self._trial.is_over:
                 self._conclude(self._trial)
 
-    def refuse(self, level: int, arm: int, is_throttled: bool) -> bool:
-        """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open."""
+    def refuse(self, level: int, arm: int, is_throttled: bool, *, is_slow: bool = False) -> bool:
+        """Learn from a refusal at this level. Returns whether it is a matter of width, or chance, so that the gate stays open.
+
+        `is_slow`: it took longer than an answer. Then nobody has refused: the call was given up in a queue.
+        """
         if self._lift and level > self._width:
             self._refuse_lift(level, is_throttled)
             return True
@@ -187,10 +193,15 @@ class Width:
         is_chance = self._is_chance()
         self.is_careful = not is_chance
         if not is_chance:
-            self._cut(level, clean)
+            self._cut(level, clean, is_slow)
         elif self._trial is not None and arm:
             self._trial.drop()
         return True
+
+    def excuse(self, arm: int) -> None:
+        """Note that a call of this arm was refused by chance: it says nothing of the width, and is not waited for."""
+        if self._trial is not None and arm:
+            self._trial.drop()
 
     def _refuse_lift(self, level: int, is_throttled: bool) -> None:
         if self._faults >= FAULTY and not self._excused and not is_throttled:
@@ -206,14 +217,15 @@ class Width:
         self._faults += is_chance
         return is_chance
 
-    def _cut(self, level: int, clean: int) -> None:
+    def _cut(self, level: int, clean: int, is_slow: bool) -> None:
         self._trial = None
         self._lift = 0
         self._before = self._before or self._width
         self._regain = max(self._regain, self._before) if self._faults >= FAULTY else 0
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
         at = level if level > self.passed else max(level, self._width)
-        self._cap(at // 2 + 1 if self._halves and not clean and level <= self.passed else at)
+        is_half = is_slow or (self._halves and not clean and level <= self.passed)
+        self._cap(at // 2 + 1 if is_half else at)
         self._halves = True
         self.passed = min(self.passed, self._width)
 
@@ -322,10 +334,14 @@ class Width:
         self._pause = trial.calls * self._calm
 
     def _widen(self, narrow: int, wide: int, gained: float, latencies: list[float]) -> None:
-        if gained >= STRONG and self._wall > wide + 1:
+        was_strong, self._is_strong = self._is_strong, gained >= STRONG and self._wall > wide + 1
+        if self._is_strong:
             self._width, self._calm = wide, 0
-            self._growing, self._grow_to = True, wide * 2 if self._most is None else min(wide * 2, self._most)
+        if self._is_strong and was_strong:
+            to = ceil(wide * AGAIN)
+            self._growing, self._grow_to = True, to if self._most is None else min(to, self._most)
             self._last_round = latencies, wide
+        if self._is_strong:
             return
         if gained >= HALF:
             self._width = min(wide, ceil(narrow * (wide / narrow) ** gained * ABOVE))

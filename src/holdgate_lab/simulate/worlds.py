@@ -14,13 +14,14 @@ from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
 from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.odd import ODD_WORLDS
 from holdgate_lab.worlds.playing import play
 from holdgate_lab.worlds.world import LimitedWorld
 
 # Raised when a key is renamed or removed, or its meaning changes; a new key alone leaves it as it is.
 VERSION = 1
 
-ALL = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS}
+ALL = {**WORLDS, **MORE_WORLDS, **HARD_WORLDS, **ODD_WORLDS}
 
 
 def run_world(name: str, seed: int, *, as_json: bool) -> SimulateEnding:

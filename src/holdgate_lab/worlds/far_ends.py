@@ -110,6 +110,11 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def owe(self, now: float, tokens: float) -> None:
+        """Take so many tokens, whether they are there or not: somebody comes first."""
+        self._tokens = min(self._burst, self._tokens + self._rate.between(self._filled_at, now)) - tokens
+        self._filled_at = now
+
 
 class FixedWindow:
     """Lets `limit` calls of each `period` through, and answers 429 until it ends. The first window is `offset` seconds old at the start.

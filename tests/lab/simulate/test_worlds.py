@@ -13,6 +13,7 @@ from holdgate_lab.worlds.catalogue import WORLDS, rate
 from holdgate_lab.worlds.figures import WorldFigures
 from holdgate_lab.worlds.hard import HARD_WORLDS
 from holdgate_lab.worlds.more import MORE_WORLDS
+from holdgate_lab.worlds.odd import ODD_WORLDS
 
 KEPT = WorldFigures(
     good=990, wasted=5, goodput=0.99, waste=0.005, in_flight=3, fairness=None, calls_a_minute=None, back_after=None, was_troubled=False
@@ -102,5 +103,5 @@ def test_what_cannot_be_meant_is_exit_code_2(args: tuple[str, ...], words: str, 
 def test_list_has_every_world(found: list[WorldFigures]) -> None:
     """After the scenarios."""
     text = run("--list").stdout
-    assert all(f"\n{name} " in text for name in (*WORLDS, *MORE_WORLDS, *HARD_WORLDS))
+    assert all(f"\n{name} " in text for name in (*WORLDS, *MORE_WORLDS, *HARD_WORLDS, *ODD_WORLDS))
     assert text.index("flapping") < text.index("Worlds, for --world:") < text.index("retry-after")
