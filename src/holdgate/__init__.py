@@ -87,7 +87,9 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from holdgate.elsewhere import refuse  # noqa: PLC0415 - for an error alone
+
+        raise refuse(__name__, name)
     value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
     return value
 

@@ -119,11 +119,11 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
         async def station_of(self, *_: object) -> Broken:
             return Broken()
 
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations=Stations())
-    await middleware.on_receive()
+    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations())
+    await middleware.__aenter__()
     with pytest.raises(StopApplication) as stopped:
         await middleware.consume_scope(lambda message: message, object())
-    assert not await middleware.after_processed(type(stopped.value), stopped.value, None)
+    assert not await middleware.__aexit__(type(stopped.value), stopped.value, None)
 
 
 @pytest.mark.parametrize("is_read", [True, False])
@@ -144,8 +144,8 @@ async def test_an_attempt_that_cannot_be_ended_stops_the_app(caplog: pytest.LogC
 
     exits: list[str] = []
     app = SimpleNamespace(exit=lambda: exits.append("app"))
-    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations=Stations())
-    await middleware.on_receive()
+    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations={}, otherwise=Stations())
+    await middleware.__aenter__()
     if is_read:
         await middleware.consume_scope(lambda message: message, object())
     with pytest.raises(StopApplication):

@@ -67,10 +67,6 @@ class StationedIntake(Intake[Any], Station, Protocol):
         """Take the run to which the messages go."""
         ...
 
-    def met(self, raw: Any) -> bool:
-        """Note a message that has come, before anything of it runs. False: it came from FastStream's test client, and is none of ours."""
-        ...
-
     def granted(self, lane: GuestLane) -> None:
         """Let the message of this lane start."""
         ...
@@ -148,7 +144,7 @@ class FastStreamGuard:
         self._starting = asyncio.Lock()
         for broker in [app_or_broker] if self._app is None else app_or_broker.brokers:
             self._brokers[broker] = _kind_of(broker)
-            broker.insert_middleware(partial(GuardMiddleware, stations=self))
+            broker.insert_middleware(partial(GuardMiddleware, stations=self._stations, otherwise=self))
         if not self._brokers:
             raise SettingsError("the app has no broker yet: give it one before FastStreamGuard(app), or give the broker itself")
         if self._app is not None:
@@ -217,10 +213,9 @@ class FastStreamGuard:
                 await self.guard.__aexit__(None, None, None)
 
     async def station_of(self, subscriber: Any, raw: Any) -> Station | None:
-        """Return where a message of this subscriber meets the guard. None means that neither is guarded."""
-        station = self._stations.get(subscriber)
-        if station is not None:
-            return station if station.met(raw) else None
+        """Return where a message of a subscriber meets the guard that had no station before: begin if nobody has done so. None means that
+        it is not guarded, or its message not real.
+        """
         if self._running or subscriber is None:
             return None
         kind = self._kind_of_subscriber(subscriber)
