@@ -28,7 +28,7 @@ def test_a_file_becomes_one_that_is_right(tmp_path: Path) -> None:
     assert inventory.limits.concurrency == 8
     # The limit is that of payments alone: handlers that call inventory have none there.
     assert "timeout" not in settings.run_arguments()
-    assert "# [runs.NAME]\n# timeout = \"3s\"  # line 54\n" in out.read_text()
+    assert '# [runs.NAME]\n# timeout = "3s"  # line 54\n' in out.read_text()
 
 
 def test_every_line_of_the_file_is_in_the_report(tmp_path: Path) -> None:

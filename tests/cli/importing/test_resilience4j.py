@@ -140,7 +140,7 @@ def test_a_time_limit_of_one_of_several_is_no_limit_of_the_others(other: str) ->
     result = imported(of(limit, f"resilience4j.{other}.instances.b.{its_own}"))
 
     assert not any(value.place[0] == "run" for value in result.values)
-    assert "# Which run is a's?\n# [runs.NAME]\n# timeout = \"3s\"  # line 1\n" in written(result, "x")
+    assert '# Which run is a\'s?\n# [runs.NAME]\n# timeout = "3s"  # line 1\n' in written(result, "x")
     assert become("resilience4j.timelimiter.configs.default.timeoutDuration=3s") == {"run": {"timeout": "3s"}}
 
 

@@ -127,7 +127,7 @@ class FastStreamGuard:
         timeout: float | timedelta | None = None,  # no limit fits every handler: one that hangs is named, and not stopped
         consumer_timeout: float | timedelta = 1800.0,  # the broker's own default
     ) -> None:
-        self._app: Any = app_or_broker if hasattr(app_or_broker, "on_shutdown") else None
+        self._app: Any = app_or_broker if callable(getattr(app_or_broker, "on_shutdown", None)) else None
         self._brokers: dict[Any, GuardedBroker] = {}
         self._needs = needs
         self._given = guard
@@ -325,6 +325,10 @@ def _kind_of(broker: object) -> GuardedBroker:
     where = type(broker).__module__.split(".")
     if "confluent" in where:
         why = "FastStream's Confluent consumer has no pause, and its client is out of reach; use faststream.kafka.KafkaBroker"
+    elif hasattr(broker, "broker"):  # that of a FastAPI app
+        why = "it has a broker of its own: give that, FastStreamGuard(router.broker, ...), and stop the guard in router.on_broker_shutdown"
+    elif hasattr(broker, "subscriber"):
+        why = "it is a router: include it in a broker, and give the app or that broker"
     else:
         why = "it must be a FastStream app, a KafkaBroker of faststream.kafka, or a RabbitBroker"
     raise SettingsError(f"{type(broker).__name__} of {where[0]} cannot be guarded: {why}")

@@ -295,10 +295,7 @@ class KafkaStation:
         key = None if self._in_batches else (first.topic, first.partition)
         place = self._places.get(key) or self._met(key, first, consumer)
         head = place.head
-        if head is not None and (head.delivery.consumer is not consumer or not (self._in_batches or head.delivery.position == first.offset)):
-            self._forget(head)  # a rebalance: it begins elsewhere now
-            head = None
-        if head is None:
+        if head is None or not self._is_its_record(head, first, consumer):
             delivery = FetchedBatch(place, raw, consumer) if self._in_batches else FetchedRecord(place, raw, consumer)
             lane = self._offer(delivery, first)
         else:
@@ -311,6 +308,14 @@ class KafkaStation:
             delivery.head.resumed_at = None
         place.running = delivery
         return lane
+
+    def _is_its_record(self, head: Head, first: Record, consumer: Consumer) -> bool:
+        """Return whether what has come is the head's, once more. Otherwise the head is forgotten: after a rebalance it begins elsewhere."""
+        delivery = head.delivery
+        if delivery.consumer is consumer and (self._in_batches or delivery.position == first.offset):
+            return True
+        self._forget(head)
+        return False
 
     def _hold(self, delivery: Fetched) -> NoReturn:
         delivery.lane = None

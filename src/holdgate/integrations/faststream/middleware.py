@@ -11,8 +11,8 @@ own code only, and ends in `__aexit__`.
 A message that FastStream cannot parse, or for which it has no handler, never comes to `consume_scope`. Its attempt begins and ends in
 `__aexit__`.
 
-What is ugly: FastStream has the hooks `on_receive` and `after_processed` for middlewares, which its `__aenter__` and `__aexit__` await. This
-one is on the way of every message, and so has the two themselves.
+What is ugly: FastStream's hooks for middlewares are `on_receive` and `after_processed`, which `__aenter__` and `__aexit__` await. This one
+is on the way of every message, and so has the two themselves.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class StationOf(Protocol):
     """What a middleware asks for the station of a subscriber that has none yet."""
 
     async def station_of(self, subscriber: Any, raw: Any) -> Station | None:
-        """Return the station, and begin if it is time for that. None means that this subscriber, or this message, is none of the guard's."""
+        """Return the station; begin if it is time for that. None means that this subscriber, or this message, is none of the guard's."""
         ...
 
 
@@ -120,9 +120,9 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
 
     async def __aexit__(
         self,
-        exc_type: type[BaseException] | None = None,  # noqa: ARG002 - FastStream's signature
+        exc_type: type[BaseException] | None = None,
         exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,  # noqa: ARG002
+        exc_tb: TracebackType | None = None,
     ) -> bool | None:
         """End the attempt. Returns whether what was raised ends here, which is so for all that the guard has settled."""
         if self._station is None or self._held:
