@@ -26,6 +26,11 @@ payments = Dependency("payments", failures=http.failures, retry_after=http.retry
 guarded = FastStreamGuard(router.broker, needs={TOPIC: [payments]})
 
 
+@router.after_startup
+async def begin(app: FastAPI) -> None:
+    await guarded.start()
+
+
 @router.on_broker_shutdown
 async def drain(app: FastAPI) -> None:
     await guarded.stop()

@@ -6,8 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import holdgate.events
-    import holdgate.ports  # noqa: F401 - `holdgate.ports` after a plain `import holdgate`, as of the others
+    from holdgate import core as core
+    from holdgate import errors as errors
+    from holdgate import events as events
+    from holdgate import ports as ports
     from holdgate.config.settings import Settings, load
     from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Limits, Outcome, Override, RampSettings, State, TimeWindow
     from holdgate.errors import CallNotPermitted, HoldgateError, Reject

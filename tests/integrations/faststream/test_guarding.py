@@ -171,7 +171,9 @@ def test_a_router_is_refused_with_what_to_give_instead() -> None:
         broker = KafkaBroker(NOWHERE, logger=None)
         on_shutdown: ClassVar[list[object]] = []
 
-    with pytest.raises(SettingsError, match=r"give that, FastStreamGuard\(router.broker, ...\), and stop .* router.on_broker_shutdown"):
+    with pytest.raises(
+        SettingsError, match=r"give that, FastStreamGuard\(router.broker, ...\), start .* stop it in router.on_broker_shutdown"
+    ):
         FastStreamGuard(OfFastAPI(), needs=[payments()])
     with pytest.raises(SettingsError, match="KafkaRouter of faststream cannot be guarded: it is a router: include it in a broker"):
         FastStreamGuard(KafkaRouter(), needs=[payments()])

@@ -326,7 +326,10 @@ def _kind_of(broker: object) -> GuardedBroker:
     if "confluent" in where:
         why = "FastStream's Confluent consumer has no pause, and its client is out of reach; use faststream.kafka.KafkaBroker"
     elif hasattr(broker, "broker"):  # that of a FastAPI app
-        why = "it has a broker of its own: give that, FastStreamGuard(router.broker, ...), and stop the guard in router.on_broker_shutdown"
+        why = (
+            "it has a broker of its own: give that, FastStreamGuard(router.broker, ...), start the guard in router.after_startup,"
+            " and stop it in router.on_broker_shutdown"
+        )
     elif hasattr(broker, "subscriber"):
         why = "it is a router: include it in a broker, and give the app or that broker"
     else:
