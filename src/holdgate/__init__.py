@@ -93,9 +93,9 @@ if not TYPE_CHECKING:  # to a type checker every name would be there, and `from 
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
         if name not in _HOME_OF:
-            from holdgate.elsewhere import refuse  # noqa: PLC0415 - for an error alone
+            from holdgate.slips import no_such_name  # noqa: PLC0415 - for an error alone
 
-            raise refuse(__name__, name)
+            raise no_such_name(__name__, name)
         value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
         return value
 

@@ -4,6 +4,7 @@
   name, as in `KafkaIntake(consumer, ["orders"])` and a bare `@guard.patient` (`suggest_keywords`).
 - `Dependency("payments", failures=http.failures())`: a predicate was called where it is to be passed (`passed_uncalled`).
 - `needs=lambda: [payments]`: a function of nothing (`refuse_function_of_nothing`).
+- `from holdgate import KafkaIntake`: what needs a client library has a module of its own (`no_such_name`).
 
 Nothing here runs for a message, and nothing costs more than a look at a few names when all is well.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -97,3 +99,51 @@ def _takes_nothing(fn: Callable[..., object]) -> bool:
         return not inspect.signature(fn).parameters
     except (TypeError, ValueError):  # no signature is known: its caller will see
         return False
+
+
+# By module, what somebody may look for further up.
+HOMES = {
+    "holdgate.brokers.kafka": ("KafkaDeadLetters", "KafkaDelivery", "KafkaFleetLog", "KafkaIntake", "RecordsLost"),
+    "holdgate.brokers.confluent": ("ConfluentDeadLetters", "ConfluentDelivery", "ConfluentIntake"),
+    "holdgate.brokers.rabbitmq": (
+        "DeliveryLimitNear",
+        "Diagnosis",
+        "RabbitMQDeadLetters",
+        "RabbitMQDelivery",
+        "RabbitMQFleetLog",
+        "RabbitMQIntake",
+    ),
+    "holdgate.brokers.share": ("LateAccept", "ShareDelivery", "ShareDiagnosis", "ShareIntake", "ShareTerms"),
+    "holdgate.brokers.redis": ("RedisFleetLog",),
+    "holdgate.integrations.faststream": ("FastStreamGuard",),
+    "holdgate.integrations.celery": ("CeleryGuard",),
+    "holdgate.integrations.taskiq": ("GuardReceiver", "TaskiqGuard"),
+    "holdgate.integrations.asgi": ("consuming",),
+    "holdgate.control": ("Control",),
+    "holdgate.errors": (
+        "AlreadySettled",
+        "CommandError",
+        "GuardClosed",
+        "IntakeError",
+        "MissingExtra",
+        "NeedsError",
+        "SettingsError",
+        "WaitedTooLong",
+    ),
+    "holdgate.testing": ("MemoryBroker", "MemoryDeadLetters", "MemoryIntake", "Outage", "in_virtual_time", "rehearse", "rehearse_async"),
+}
+_HOME_OF = {name: home for home, names in HOMES.items() for name in names}
+
+
+def no_such_name(package: str, name: str) -> Exception:
+    """Return the error for a name that a package does not have, with the import that was meant where it is known.
+
+    Called by the package's `__getattr__`. `from package import name` hides an AttributeError and its text, so it gets an ImportError.
+    `hasattr` needs the other, or it would raise.
+    """
+    home = _HOME_OF.get(name)
+    if home is None:
+        return AttributeError(f"module {package!r} has no attribute {name!r}")
+    text = f"cannot import name {name!r} from {package!r}: write `from {home} import {name}`"
+    asks = sys._getframe(2).f_code.co_name  # noqa: SLF001 - importlib looks whether the name is there, and nothing else says that it asks
+    return ImportError(text, name=name) if asks == "_handle_fromlist" else AttributeError(text)

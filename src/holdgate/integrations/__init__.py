@@ -8,6 +8,6 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that is he
 
     def __getattr__(name: str) -> object:
         """Name the module of what is looked for here and is further down."""
-        from holdgate.elsewhere import refuse  # noqa: PLC0415 - for an error alone
+        from holdgate.slips import no_such_name  # noqa: PLC0415 - for an error alone
 
-        raise refuse(__name__, name)
+        raise no_such_name(__name__, name)

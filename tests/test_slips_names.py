@@ -10,7 +10,7 @@ import pytest
 import holdgate
 import holdgate.brokers
 import holdgate.integrations
-from holdgate.elsewhere import HOMES
+from holdgate.slips import HOMES
 
 NAMES = [(home, name) for home, names in HOMES.items() for name in names]
 
@@ -50,8 +50,16 @@ def test_the_import_that_was_meant_is_in_the_error(package: str, name: str, home
         exec(f"from {package} import {name}", {})  # noqa: S102 - the import is the test
 
 
+def test_asking_for_an_attribute_is_no_import() -> None:
+    """`hasattr` and its like go on to work; the text is the same."""
+    for package in (holdgate, holdgate.brokers, holdgate.integrations):
+        assert not hasattr(package, "KafkaIntake")
+        with pytest.raises(AttributeError, match=r"write `from holdgate\.brokers\.kafka import KafkaIntake`"):
+            package.KafkaIntake  # noqa: B018 - the look-up is the test
+
+
 def test_a_name_that_nobody_has_is_as_unknown_as_ever() -> None:
-    """`hasattr` and its like go on to work."""
+    """Nothing can be said of it."""
     for package in (holdgate, holdgate.brokers, holdgate.integrations):
         assert not hasattr(package, "Gaurd")
         with pytest.raises(ImportError, match="cannot import name 'Gaurd'"):
