@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -145,5 +144,9 @@ def no_such_name(package: str, name: str) -> Exception:
     if home is None:
         return AttributeError(f"module {package!r} has no attribute {name!r}")
     text = f"cannot import name {name!r} from {package!r}: write `from {home} import {name}`"
-    asks = sys._getframe(2).f_code.co_name  # noqa: SLF001 - importlib looks whether the name is there, and nothing else says that it asks
-    return ImportError(text, name=name) if asks == "_handle_fromlist" else AttributeError(text)
+    frame = inspect.currentframe()
+    for _ in ("this function", "__getattr__"):
+        frame = None if frame is None else frame.f_back
+    # By this function importlib looks whether a name is there, and nothing else says that it is asking.
+    is_import = frame is not None and frame.f_code.co_name == "_handle_fromlist"
+    return ImportError(text, name=name) if is_import else AttributeError(text)
