@@ -46,6 +46,36 @@ def test_an_unknown_keyword_gets_the_one_that_was_meant(call: Any, text: str) ->
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: KafkaIntake(None, ["orders"]),  # type: ignore[misc]
+            r"^KafkaIntake\(\) was given 2 arguments without a name: .* one of topics=, pattern=",
+        ),
+        (
+            lambda: quiet_guard().run(None, None, [PAYMENTS]),  # type: ignore[misc]
+            r"^Guard.run\(\) was given 3 arguments without a name: .* one of needs=, ",
+        ),
+        (
+            lambda: quiet_guard().patient(lambda: None),  # type: ignore[misc]
+            r"^Guard.patient\(\) was given a function, .*: write @...patient\(needs=...\) with parentheses$",
+        ),
+    ],
+    ids=["an intake", "a run", "a decorator without parentheses"],
+)
+def test_what_was_given_without_its_name_gets_the_name(call: Any, text: str) -> None:
+    """Python would only count them."""
+    with pytest.raises(TypeError, match=text):
+        call()
+
+
+def test_what_takes_any_number_is_left_alone() -> None:
+    """A guard takes dependencies, and a queue has others beside it."""
+    assert Guard(PAYMENTS, Dependency("email"), signals=False)
+    assert RabbitMQIntake("amqp://a", "orders", "mails")
+
+
 def test_what_is_decorated_looks_as_before() -> None:
     """Its signature, its name and its colour are those of the function: tools ask for them."""
     assert "needs" in inspect.signature(Guard.run).parameters

@@ -6,6 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from holdgate import core as core
+    from holdgate import errors as errors
+    from holdgate import events as events
+    from holdgate import ports as ports
     from holdgate.config.settings import Settings, load
     from holdgate.core import CircuitSettings, CircuitSnapshot, CountWindow, Limits, Outcome, Override, RampSettings, State, TimeWindow
     from holdgate.errors import CallNotPermitted, HoldgateError, Reject
@@ -82,14 +86,18 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("core", "errors", "events", "ports")
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name, or a public module, when it is first asked for."""
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
-    return value
+if not TYPE_CHECKING:  # to a type checker every name would be there, and `from holdgate import Gaurd` right
+
+    def __getattr__(name: str) -> object:
+        """Import a public name, or a public module, when it is first asked for."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOME_OF:
+            from holdgate.slips import no_such_name  # noqa: PLC0415 - for an error alone
+
+            raise no_such_name(__name__, name)
+        value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,10 @@
 """Slips: what anybody writes by mistake on a first day, answered with the remedy where Python would answer with a riddle, or not at all.
 
-- `guard.run(need=[payments])`: an unknown keyword gets the one that was probably meant (`suggest_keywords`).
+- `guard.run(need=[payments])`: an unknown keyword gets the one that was probably meant, and so does what should have been given by its
+  name, as in `KafkaIntake(consumer, ["orders"])` and a bare `@guard.patient` (`suggest_keywords`).
 - `Dependency("payments", failures=http.failures())`: a predicate was called where it is to be passed (`passed_uncalled`).
 - `needs=lambda: [payments]`: a function of nothing (`refuse_function_of_nothing`).
+- `from holdgate import KafkaIntake`: what needs a client library has a module of its own (`no_such_name`).
 
 Nothing here runs for a message, and nothing costs more than a look at a few names when all is well.
 """
@@ -10,6 +12,7 @@ Nothing here runs for a message, and nothing costs more than a look at a few nam
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -24,14 +27,19 @@ _ALIKE = 0.6
 
 
 def suggest_keywords(fn: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function so that an unknown keyword raises a TypeError that names the one that was probably meant."""
-    names = [each.name for each in inspect.signature(fn).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    known = frozenset(inspect.signature(fn).parameters)
+    """Decorate a function so that an unknown keyword, and one argument too many, raise a TypeError that names what was probably meant."""
+    parameters = list(inspect.signature(fn).parameters.values())
+    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    known = frozenset(each.name for each in parameters)
+    takes_any = not names or any(each.kind is each.VAR_POSITIONAL for each in parameters)
+    most = math.inf if takes_any else len(parameters) - len(names)
 
     @wraps(fn)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         if not kwargs.keys() <= known:
             raise TypeError(_unknown(fn, next(name for name in kwargs if name not in known), names))
+        if len(args) > most:
+            raise TypeError(_too_many(fn, args, parameters[0].name == "self", names))
         return fn(*args, **kwargs)
 
     return checked
@@ -40,10 +48,22 @@ def suggest_keywords(fn: Callable[P, T]) -> Callable[P, T]:
 def _unknown(fn: Callable[..., Any], name: str, names: list[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - for an error alone
 
-    called = fn.__qualname__.removesuffix(".__init__")
     meant = get_close_matches(name, names, n=1, cutoff=_ALIKE)
     remedy = f"did you mean {meant[0]}=?" if meant else f"it takes {', '.join(f'{each}=' for each in names)}"
-    return f"{called}() got an unexpected keyword argument {name!r}: {remedy}"
+    return f"{_called(fn)}() got an unexpected keyword argument {name!r}: {remedy}"
+
+
+def _too_many(fn: Callable[..., Any], args: tuple[object, ...], is_method: bool, names: list[str]) -> str:
+    given = len(args) - is_method
+    if given == 1 and inspect.isfunction(args[-1]):
+        written = fn.__name__
+        return f"{_called(fn)}() was given a function, and takes its settings first: write @...{written}({names[0]}=...) with parentheses"
+    listed = ", ".join(f"{each}=" for each in names)
+    return f"{_called(fn)}() was given {given} arguments without a name: give by its name what comes last, one of {listed}"
+
+
+def _called(fn: Callable[..., Any]) -> str:
+    return fn.__qualname__.removesuffix(".__init__")
 
 
 def passed_uncalled(where: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -78,3 +98,55 @@ def _takes_nothing(fn: Callable[..., object]) -> bool:
         return not inspect.signature(fn).parameters
     except (TypeError, ValueError):  # no signature is known: its caller will see
         return False
+
+
+# By module, what somebody may look for further up.
+HOMES = {
+    "holdgate.brokers.kafka": ("KafkaDeadLetters", "KafkaDelivery", "KafkaFleetLog", "KafkaIntake", "RecordsLost"),
+    "holdgate.brokers.confluent": ("ConfluentDeadLetters", "ConfluentDelivery", "ConfluentIntake"),
+    "holdgate.brokers.rabbitmq": (
+        "DeliveryLimitNear",
+        "Diagnosis",
+        "RabbitMQDeadLetters",
+        "RabbitMQDelivery",
+        "RabbitMQFleetLog",
+        "RabbitMQIntake",
+    ),
+    "holdgate.brokers.share": ("LateAccept", "ShareDelivery", "ShareDiagnosis", "ShareIntake", "ShareTerms"),
+    "holdgate.brokers.redis": ("RedisFleetLog",),
+    "holdgate.integrations.faststream": ("FastStreamGuard",),
+    "holdgate.integrations.celery": ("CeleryGuard",),
+    "holdgate.integrations.taskiq": ("GuardReceiver", "TaskiqGuard"),
+    "holdgate.integrations.asgi": ("consuming",),
+    "holdgate.control": ("Control",),
+    "holdgate.errors": (
+        "AlreadySettled",
+        "CommandError",
+        "GuardClosed",
+        "IntakeError",
+        "MissingExtra",
+        "NeedsError",
+        "SettingsError",
+        "WaitedTooLong",
+    ),
+    "holdgate.testing": ("MemoryBroker", "MemoryDeadLetters", "MemoryIntake", "Outage", "in_virtual_time", "rehearse", "rehearse_async"),
+}
+_HOME_OF = {name: home for home, names in HOMES.items() for name in names}
+
+
+def no_such_name(package: str, name: str) -> Exception:
+    """Return the error for a name that a package does not have, with the import that was meant where it is known.
+
+    Called by the package's `__getattr__`. `from package import name` hides an AttributeError and its text, so it gets an ImportError.
+    `hasattr` needs the other, or it would raise.
+    """
+    home = _HOME_OF.get(name)
+    if home is None:
+        return AttributeError(f"module {package!r} has no attribute {name!r}")
+    text = f"cannot import name {name!r} from {package!r}: write `from {home} import {name}`"
+    frame = inspect.currentframe()
+    for _ in ("this function", "__getattr__"):
+        frame = None if frame is None else frame.f_back
+    # By this function importlib looks whether a name is there, and nothing else says that it is asking.
+    is_import = frame is not None and frame.f_code.co_name == "_handle_fromlist"
+    return ImportError(text, name=name) if is_import else AttributeError(text)

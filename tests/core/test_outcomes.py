@@ -14,6 +14,8 @@ from xml.etree.ElementTree import ParseError
 
 import pytest
 
+import holdgate.errors
+import holdgate.http
 from holdgate.core import Classifier, Outcome
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
 
@@ -198,6 +200,21 @@ def test_no_failures_are_refused() -> None:
 def test_other_values_are_refused(matcher: Any) -> None:
     """Neither type, tuple nor function: the error shows the value."""
     with pytest.raises(SettingsError, match="must be an exception type"):
+        Classifier(matcher)
+
+
+@pytest.mark.parametrize(
+    ("matcher", "text"),
+    [
+        (holdgate.http, r"got the module holdgate.http: write failures=http.failures$"),
+        (holdgate.errors, r"got <module 'holdgate.errors' from .*>$"),
+        ([OSError], r"got \[<class 'OSError'>\]: write a tuple$"),
+    ],
+    ids=["a module that has it", "another module", "a list"],
+)
+def test_what_was_nearly_a_matcher_gets_the_remedy(matcher: Any, text: str) -> None:
+    """`failures=http` is a dot away from what was meant."""
+    with pytest.raises(SettingsError, match=text):
         Classifier(matcher)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ pytest.importorskip("faststream", reason="faststream is not installed: pip insta
 from docs.generate.snippets import diff
 from tests.examples.payments import Payments
 from tests.examples.running import example
+from tests.frameworks.workers import worker
 
 from examples import faststream_control_test
 
@@ -69,6 +73,25 @@ async def test_an_app_ends_in_an_outage(kafka: KafkaAddress, topic: Callable[...
         async with example("faststream_kafka", **on_kafka(kafka, orders, payments)) as app:
             await app.until(lambda: len(payments.charged) == len(BEFORE + DURING))
             assert payments.charged == BEFORE + DURING
+
+
+async def test_an_outage_is_waited_out_in_a_fastapi_app(kafka: KafkaAddress, topic: Callable[..., Awaitable[str]]) -> None:
+    """The same under uvicorn, where the app's lifespan starts the broker and stops it."""
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    orders = await topic()
+    start = ("-m", "uvicorn", "examples.faststream_fastapi:app", "--port", "0")
+    async with Payments() as payments, worker(Path(sys.executable), *start, **on_kafka(kafka, orders, payments)) as app:
+        await kafka.produce(orders, BEFORE)
+        await app.until(lambda: payments.charged == BEFORE)
+        payments.is_up = False
+        await kafka.produce(orders, DURING)
+        await app.until(lambda: payments.refused >= 2)
+        payments.is_up = True
+        await app.until(lambda: len(payments.charged) == len(BEFORE + DURING))
+        assert payments.charged == BEFORE + DURING
+        assert payments.refused < 6
+        assert await app.terminate() == -signal.SIGTERM  # uvicorn raises it again when all is done
+    assert await kafka.committed(GROUP, orders) == {0: len(BEFORE + DURING)}
 
 
 async def test_an_outage_is_waited_out_on_rabbitmq(rabbitmq: RabbitMQAddress, queue: Callable[..., Awaitable[str]]) -> None:

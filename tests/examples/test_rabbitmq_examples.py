@@ -24,7 +24,7 @@ def places(rabbitmq: RabbitMQAddress, queue: str, payments: Payments) -> dict[st
     return {"RABBITMQ": rabbitmq.url, "QUEUE": queue, "PAYMENTS_HOST": payments.host}
 
 
-@pytest.mark.parametrize("name", ["rabbitmq_worker", "rabbitmq_handler"])
+@pytest.mark.parametrize("name", ["rabbitmq_worker", "rabbitmq_handler", "rabbitmq_loop"])
 async def test_an_outage_is_waited_out(rabbitmq: RabbitMQAddress, queue, name: str) -> None:
     """Every order is charged once, the outage costs a few calls, SIGTERM ends it with the queue empty."""
     orders = await queue(QUORUM)

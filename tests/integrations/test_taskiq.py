@@ -188,6 +188,16 @@ async def test_retries_by_middleware_are_refused(middleware: type[Any]) -> None:
         GuardReceiver(made)
 
 
+async def test_needs_of_a_task_that_the_worker_does_not_have_are_refused() -> None:
+    """A misspelt name would be an unguarded task; the error has both names."""
+    made = broker()
+    TaskiqGuard(made, needs={"chrage": [PATIENT]})
+    with pytest.raises(SettingsError, match=r"needs has \['chrage'\], and the worker's tasks are \['charge'\]"):
+        GuardReceiver(made)
+    TaskiqGuard(made, needs={"charge": [PATIENT]})
+    assert GuardReceiver(made)
+
+
 async def test_early_acknowledgement_is_refused() -> None:
     """Of the worker, and of one task."""
     made = broker()

@@ -408,6 +408,21 @@ def test_what_cannot_be_called_patiently_is_refused() -> None:
         Guard().patient(need=[dependency()])  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("sender", ["send", "delay", "kiq"])
+def test_what_a_framework_has_made_of_a_function_is_refused(sender: str) -> None:
+    """The decorators are the wrong way round: the patient function would have no `send`, and its worker would call the one inside."""
+
+    class Actor:
+        def __call__(self, number: int) -> int:
+            return number
+
+    setattr(Actor, sender, Actor.__call__)
+    patient = Guard().patient(needs=[dependency()])
+    with pytest.raises(SettingsError, match=rf"is a framework's Actor already, with a {sender}\(\) .*: put @guard.patient below"):
+        patient(Actor())
+    assert patient(Called())
+
+
 @in_virtual_time
 async def test_a_run_that_broke_is_begun_anew(payments: Dependency) -> None:
     """A mistake of ours ends it, and lets go of what waits. Calls of before have nothing to do with the places of later ones."""

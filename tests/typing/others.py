@@ -12,6 +12,7 @@ from aiokafka import ConsumerRebalanceListener
 from faststream import FastStream
 from faststream.kafka import KafkaBroker
 
+import holdgate
 from holdgate import Delivery, Dependency, Guard
 from holdgate.integrations.asgi import consuming
 from holdgate.integrations.celery import CeleryGuard
@@ -38,6 +39,15 @@ from holdgate.testing import (
 from holdgate.testing.scripted.httpx import AsyncScriptedTransport
 
 payments = Dependency("payments")
+
+
+def names() -> None:
+    """Public modules are there after a plain `import holdgate`; a misspelt name, and one of another package, is an error."""
+    assert_type(holdgate.errors.SettingsError("no"), holdgate.errors.SettingsError)
+    print(holdgate.core.Outcome.SUCCESS, holdgate.events.CircuitOpened, holdgate.ports.Intake)
+    print(holdgate.Gaurd)  # type: ignore[attr-defined]
+    print(holdgate.KafkaIntake)  # type: ignore[attr-defined]
+    print(holdgate.integrations.CeleryGuard)  # type: ignore[attr-defined]
 
 
 def faststream(app: FastStream, broker: KafkaBroker) -> None:

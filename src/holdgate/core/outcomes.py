@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from enum import Enum
+from types import ModuleType
 from typing import Any, TypeGuard, cast
 
 from holdgate.core.causes import chain_of, is_plain
@@ -170,10 +171,17 @@ def _predicate(setting: str, matcher: Matcher) -> Callable[[Exception], bool]:
             _check_type(setting, given)
         return lambda error: isinstance(error, types)
     if not callable(matcher):
-        raise SettingsError(f"{setting} must be an exception type, a tuple of them or a predicate, got {matcher!r}")
+        raise SettingsError(f"{setting} must be an exception type, a tuple of them or a predicate, got {_shown(matcher, setting)}")
     if inspect.iscoroutinefunction(matcher):
         raise SettingsError(f"{setting} must be a plain function, got {matcher!r}: a coroutine function's result is always true")
     return matcher
+
+
+def _shown(given: object, setting: str) -> str:
+    """Return what an error says of a value that matches nothing. A module, such as `holdgate.http`, has the predicate that was meant."""
+    if isinstance(given, ModuleType) and hasattr(given, setting):
+        return f"the module {given.__name__}: write {setting}={given.__name__.rpartition('.')[2]}.{setting}"
+    return f"{given!r}: write a tuple" if isinstance(given, list) else repr(given)
 
 
 def _check_type(setting: str, given: object) -> None:

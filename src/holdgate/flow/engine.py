@@ -104,6 +104,9 @@ class _Timed(_Pending, Protocol):
     def next_deadline(self) -> float | None: ...
 
 
+# Of an order in which each delivery may start alone.
+_FOR_ONE = (SourceInbox, FreeInbox)
+
 _Asked = Sequence[tuple[_Pending, Callable[[float], Iterable[AnyEvent] | None]]]
 
 
@@ -326,7 +329,7 @@ class Engine:
         run, gates, inbox = assignment.run, assignment.all_need, assignment.inbox
         if gates is None or assignment.held or assignment.full or assignment.results.suspected or self.needs_turn or run.dirty:
             return None
-        if run.lane_wanted or run.running >= run.lanes or not isinstance(inbox, SourceInbox | FreeInbox) or not inbox.start(delivery):
+        if run.lane_wanted or run.running >= run.lanes or not isinstance(inbox, _FOR_ONE) or not inbox.start(delivery):
             return None
         delivery.assignment = assignment
         assignment.weights.pass_by()

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
@@ -149,6 +149,7 @@ class GuardReceiver(Receiver):
         settings.is_received = True
         self._guard = Guard() if settings.guard is None else settings.guard
         self._patient: dict[str, Callable[..., Awaitable[TaskiqResult[Any]]]] = {}
+        _check_names(broker, settings.by_name or {})
         _check_broker(broker, self.ack_time)
         if settings.for_all:
             self.sem_prefetch = cast("asyncio.Semaphore", PullGate(self.sem_prefetch, self._may_pull))
@@ -241,6 +242,17 @@ class PullGate:
     def release(self) -> None:
         """Give room back."""
         self._inner.release()
+
+
+def _check_names(broker: AsyncBroker, named: Collection[str]) -> None:
+    """Raise SettingsError for needs of a task that the worker does not have: the one that was meant would run without a guard."""
+    known = broker.get_all_tasks()
+    unknown = sorted(set(named) - set(known))
+    if unknown:
+        raise SettingsError(
+            f"needs has {unknown}, and the worker's tasks are {sorted(known)}: correct the names, as in 'module:function', or name the"
+            " modules that have them behind the broker on the command line"
+        )
 
 
 def _check_broker(broker: AsyncBroker, ack_type: AcknowledgeType) -> None:

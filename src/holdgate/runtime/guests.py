@@ -81,18 +81,19 @@ class GuestLane(Lane):
 
         Raises what a function in `needs` has met for this message. The attempt has begun all the same, and ends by that error.
         """
+        worker, delivery = self.worker, self.delivery
         self.task = asyncio.current_task()
         self._token = current_attempt.set(self)
-        self.since = self.worker.now()
+        self.since = worker.now()
         self.started = True
-        delivery = self.delivery
         if delivery is None:
             return
-        if self.worker.tracing is not None:
-            self._span = self.worker.tracing.begin(delivery)
-        error = needs_error(delivery)
-        if error is not None:
-            raise error
+        if worker.tracing is not None:
+            self._span = worker.tracing.begin(delivery)
+        if delivery.assignment.all_need is None:  # a function says what it needs, and may have failed
+            error = needs_error(delivery)
+            if error is not None:
+                raise error
 
     def leave(self, error: BaseException | None) -> Verdict | None:
         """End the attempt, in the task that began it. `error` None means that the handler returned.
@@ -240,25 +241,34 @@ class GuestRun:
         A source that is not here yet is assigned. Where `delivery.assignment` is that of an earlier message of the same source, it need not
         be looked up. `size` is how many bytes the body has; left out, the intake weighs the message.
         """
+        lane = self.start(delivery, size)
+        if lane is not None:
+            self._granted(lane)
+
+    def start(self, delivery: AnyDelivery, size: int = _LIGHT + 1) -> GuestLane | None:
+        """Do the same, and return the lane in which the message starts in this very step, as nearly all do: `granted` is not called then.
+
+        None means that `granted` is called when it may start. That may have been so in here.
+        """
         worker = self.worker
         engine = worker.engine
         assignment: Assignment | None = delivery.assignment
         if assignment is None or not assignment.alive:
             assignment = self._assignment_of(delivery.source)
         if assignment is None:
-            return
+            return None
         idle = worker.idle
         if size <= _LIGHT and idle and self._plans.sorter is None:
             started = engine.bring(assignment, delivery, worker.now())
             if started:
                 lane = cast("GuestLane", idle.pop())
                 lane.delivery = delivery
-                self._granted(lane)
+                return lane
             if started is not None:
-                if engine.needs_turn:
-                    self._guard.turn()
-                return
+                self._guard.turn()
+                return None
         self._offer_slowly(delivery)
+        return None
 
     def _assignment_of(self, source: Source) -> Assignment | None:
         """Return the assignment of a source, a new one if it has none. None means that the run is over."""

@@ -71,6 +71,7 @@ class Patient:
             raise SettingsError(
                 f"{named(fn)} is a generator: its work happens after the call has returned; make a function of one step of it"
             )
+        _refuse_framework_object(fn)
         name = check_name(getattr(fn, "__name__", type(fn).__name__).strip("<>")) if self._name is None else self._name
         calls = self._patients.calls_of(name, self._needs)
         wait = Wait(self._patients, calls, self._wait_at_most)
@@ -87,6 +88,20 @@ class Patient:
             return _call_sync(wait, fn, args, kwargs)
 
         return patient_sync
+
+
+# By these a framework's decorator lets its function be called later: dramatiq's, Celery's, taskiq's.
+_SENDERS = ("send", "delay", "kiq")
+
+
+def _refuse_framework_object(fn: Callable[..., object]) -> None:
+    """Raise SettingsError for what a framework has made of a function: its `send` would be gone, and its worker calls what is inside."""
+    sender = None if inspect.isroutine(fn) else next((each for each in _SENDERS if callable(getattr(fn, each, None))), None)
+    if sender is not None:
+        raise SettingsError(
+            f"{named(fn)} is a framework's {type(fn).__name__} already, with a {sender}() that a patient function does not have: put"
+            " @guard.patient below the framework's decorator, next to the function"
+        )
 
 
 class Wait:

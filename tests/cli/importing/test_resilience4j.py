@@ -132,6 +132,18 @@ def test_retries_that_differ_stand_in_comments() -> None:
     assert become(lines[0], lines[1].replace("2", "4")) == {"retry": {"attempts": 4}}
 
 
+@pytest.mark.parametrize("other", ["circuitbreaker", "bulkhead", "retry"])
+def test_a_time_limit_of_one_of_several_is_no_limit_of_the_others(other: str) -> None:
+    """A handler of the other would be given up after a time that nobody has set for it, and that would be a failure of what it calls."""
+    limit = "resilience4j.timelimiter.instances.a.timeoutDuration=3s"
+    its_own = {"circuitbreaker": "failureRateThreshold=60", "bulkhead": "maxConcurrentCalls=3", "retry": "maxAttempts=4"}[other]
+    result = imported(of(limit, f"resilience4j.{other}.instances.b.{its_own}"))
+
+    assert not any(value.place[0] == "run" for value in result.values)
+    assert '# Which run is a\'s?\n# [runs.NAME]\n# timeout = "3s"  # line 1\n' in written(result, "x")
+    assert become("resilience4j.timelimiter.configs.default.timeoutDuration=3s") == {"run": {"timeout": "3s"}}
+
+
 def test_a_time_limit_is_that_of_a_handler() -> None:
     """And says that it is."""
     line = "resilience4j.timelimiter.instances.a.timeoutDuration=3s"

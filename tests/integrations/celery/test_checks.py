@@ -60,6 +60,17 @@ def test_tasks_that_are_acked_early_are_refused() -> None:
     check_tasks(app_of(task_acks_late=True), ["charge"])
 
 
+def test_tasks_that_nobody_would_await_are_refused() -> None:
+    """Celery makes a coroutine of an async task, and throws it away: that looks like a success."""
+    app = app_of(task_acks_late=True)
+
+    @app.task(name="refund", shared=False)
+    async def refund() -> None: ...
+
+    with pytest.raises(SettingsError, match=r"\['refund'\] is async def, which Celery calls and does not await.*write def"):
+        check_tasks(app, ["charge", "refund"])
+
+
 def test_a_queue_may_have_a_consumer_timeout_of_its_own() -> None:
     """Its argument is in milliseconds; the others have the broker's."""
     queues = [

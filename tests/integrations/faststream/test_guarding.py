@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,7 +12,7 @@ pytest.importorskip("faststream", reason="faststream is not installed: pip insta
 
 from faststream import AckPolicy, ContextRepo, FastStream, TestApp
 from faststream.exceptions import StopApplication
-from faststream.kafka import KafkaBroker, TestKafkaBroker
+from faststream.kafka import KafkaBroker, KafkaRouter, TestKafkaBroker
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue, TestRabbitBroker
 
 from holdgate import Dependency, Guard
@@ -119,11 +119,11 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
         async def station_of(self, *_: object) -> Broken:
             return Broken()
 
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations=Stations())
-    await middleware.on_receive()
+    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations())
+    await middleware.__aenter__()
     with pytest.raises(StopApplication) as stopped:
         await middleware.consume_scope(lambda message: message, object())
-    assert not await middleware.after_processed(type(stopped.value), stopped.value, None)
+    assert not await middleware.__aexit__(type(stopped.value), stopped.value, None)
 
 
 @pytest.mark.parametrize("is_read", [True, False])
@@ -144,8 +144,8 @@ async def test_an_attempt_that_cannot_be_ended_stops_the_app(caplog: pytest.LogC
 
     exits: list[str] = []
     app = SimpleNamespace(exit=lambda: exits.append("app"))
-    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations=Stations())
-    await middleware.on_receive()
+    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations={}, otherwise=Stations())
+    await middleware.__aenter__()
     if is_read:
         await middleware.consume_scope(lambda message: message, object())
     with pytest.raises(StopApplication):
@@ -160,6 +160,37 @@ def test_what_is_no_broker_is_refused(what: object) -> None:
     """The error says what it takes."""
     with pytest.raises(SettingsError, match=r"a FastStream app, a KafkaBroker of faststream\.kafka, or a RabbitBroker"):
         FastStreamGuard(what, needs=[payments()])
+
+
+def test_a_router_is_refused_with_what_to_give_instead() -> None:
+    """It has no life of its own to start and stop with; that of a FastAPI app has a broker, and others are included in one."""
+
+    class OfFastAPI:
+        """As `faststream.kafka.fastapi.KafkaRouter`, whose hooks are lists of FastAPI's."""
+
+        broker = KafkaBroker(NOWHERE, logger=None)
+        on_shutdown: ClassVar[list[object]] = []
+
+    with pytest.raises(
+        SettingsError, match=r"give that, FastStreamGuard\(router.broker, ...\), start .* stop it in router.on_broker_shutdown"
+    ):
+        FastStreamGuard(OfFastAPI(), needs=[payments()])
+    with pytest.raises(SettingsError, match="KafkaRouter of faststream cannot be guarded: it is a router: include it in a broker"):
+        FastStreamGuard(KafkaRouter(), needs=[payments()])
+
+
+async def test_subscribers_of_a_router_are_guarded_by_their_whole_names() -> None:
+    """The router may be included later, and has a prefix."""
+    router = KafkaRouter(prefix="shop-")
+
+    @router.subscriber("orders", group_id="billing", ack_policy=AckPolicy.MANUAL)
+    async def handle(number: int) -> None: ...
+
+    broker = KafkaBroker(NOWHERE, logger=None)
+    guarded = FastStreamGuard(FastStream(broker), needs={"shop-orders": [payments()]})
+    broker.include_router(router)
+    async with guarded:
+        assert [worker.name for worker in guarded.guard.workers] == ["shop-orders"]
 
 
 def test_the_confluent_broker_is_refused_with_the_reason() -> None:

@@ -163,12 +163,15 @@ def imported(application: Application) -> Imported:
 
 
 def _of_runs(instances: list[Instance], result: Imported) -> None:
-    """Settings of `[retry]` and `[run]` hold for every run. Where instances differ, nobody but the reader knows whose run is whose."""
+    """Settings of `[retry]` and `[run]` hold for every run. Where instances differ, or one has them and another does not, nobody but the
+    reader knows whose run is whose: a handler of the other would be given up after a time that nobody has set for it."""
+    every = {instance.name for instance in instances} - {DEFAULT}
     for module in ("retry", "timelimiter"):
         names = [instance.name for instance in instances if instance.module == module]
         tables = {name: [value for value in result.values if value.owner == (module, name)] for name in names}
         said = {tuple(sorted((value.place, value.text) for value in table)) for table in tables.values() if table}
-        if len(said) < 2:  # noqa: PLR2004 - all the same
+        having = {name for name, table in tables.items() if table}
+        if not said or (len(said) == 1 and (DEFAULT in having or having >= every)):
             continue
         result.values = [value for value in result.values if value.owner[0] != module]
         result.asides.update({(module, name): tuple(table) for name, table in tables.items() if table})

@@ -65,4 +65,5 @@ def _line(remark: Remark, source: str) -> str:
 
 
 _CLOSING = """Not said in any line: a circuit here also opens after 5 failures in a row (consecutive_failures); failures= says which
-exceptions count; Resilience4j's defaults are not written, holdgate's own hold. `holdgate simulate` shows what an outage does then."""
+exceptions count; Resilience4j's defaults are not written, holdgate's own hold. A breaker that only an annotation names has the
+configuration `default` there: give its Dependency a table of its own. `holdgate simulate` shows what an outage does then."""

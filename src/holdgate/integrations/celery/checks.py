@@ -6,8 +6,9 @@ task out again meanwhile, is refused, with the remedy. What is only a pity is sa
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from holdgate.errors import SettingsError
@@ -45,8 +46,14 @@ def check_worker(worker: Any) -> None:
         )
 
 
-def check_tasks(app: Any, names: Iterable[str]) -> None:
-    """Raise SettingsError for guarded tasks that are acked before they run."""
+def check_tasks(app: Any, names: Collection[str]) -> None:
+    """Raise SettingsError for guarded tasks that are acked before they run, or are never run at all."""
+    unawaited = sorted(name for name in names if inspect.iscoroutinefunction(app.tasks[name].run))
+    if unawaited:
+        raise SettingsError(
+            f"{unawaited} {'is' if len(unawaited) == 1 else 'are'} async def, which Celery calls and does not await, so nothing would be"
+            " done, and nothing could fail: write def, and asyncio.run(...) in it"
+        )
     early = sorted(name for name in names if not app.tasks[name].acks_late)
     if early:
         raise SettingsError(

@@ -18,8 +18,8 @@ from __future__ import annotations
 # Celery has no types of its own, and those that can be guessed are of no use.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import logging
-from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from amqp import spec
@@ -87,16 +87,22 @@ class GuardedRequest:
 
     def revoked(self) -> bool:
         """Return whether the task is not to run any more: revoked, or expired. Celery acks it then."""
-        with self._acked_without_success():
+        self._is_over, was_over = True, self._is_over  # it may ack, and that is no success; a block of its own would cost more than this
+        try:
             gone: bool = cast("Any", super()).revoked()
+        finally:
+            self._is_over = was_over
         if gone:
             self._end(lambda station, delivery: station.replaced(delivery))
         return gone
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End the process of a task that is revoked while it runs, now or when it begins. Celery acks it with that."""
-        with self._acked_without_success():
+        self._is_over, was_over = True, self._is_over
+        try:
             cast("Any", super()).terminate(pool, signal)
+        finally:
+            self._is_over = was_over
         if cast("Any", self)._already_revoked:  # noqa: SLF001 - Celery's, and told nowhere else
             self._end(lambda station, delivery: station.replaced(delivery))
 
@@ -125,14 +131,6 @@ class GuardedRequest:
             self._again = False
             return
         cast("Any", super()).on_timeout(soft, timeout)
-
-    @contextmanager
-    def _acked_without_success(self) -> Generator[None]:
-        self._is_over, was_over = True, self._is_over
-        try:
-            yield
-        finally:
-            self._is_over = was_over
 
     def _judge(self, end: Callable[[TaskStation, TaskDelivery], Verdict | None]) -> Verdict | None:
         """End an attempt. AGAIN: the task waits at the station, or has started already."""

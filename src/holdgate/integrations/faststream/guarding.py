@@ -67,10 +67,6 @@ class StationedIntake(Intake[Any], Station, Protocol):
         """Take the run to which the messages go."""
         ...
 
-    def met(self, raw: Any) -> bool:
-        """Note a message that has come, before anything of it runs. False: it came from FastStream's test client, and is none of ours."""
-        ...
-
     def granted(self, lane: GuestLane) -> None:
         """Let the message of this lane start."""
         ...
@@ -131,7 +127,7 @@ class FastStreamGuard:
         timeout: float | timedelta | None = None,  # no limit fits every handler: one that hangs is named, and not stopped
         consumer_timeout: float | timedelta = 1800.0,  # the broker's own default
     ) -> None:
-        self._app: Any = app_or_broker if hasattr(app_or_broker, "on_shutdown") else None
+        self._app: Any = app_or_broker if callable(getattr(app_or_broker, "on_shutdown", None)) else None
         self._brokers: dict[Any, GuardedBroker] = {}
         self._needs = needs
         self._given = guard
@@ -148,7 +144,7 @@ class FastStreamGuard:
         self._starting = asyncio.Lock()
         for broker in [app_or_broker] if self._app is None else app_or_broker.brokers:
             self._brokers[broker] = _kind_of(broker)
-            broker.insert_middleware(partial(GuardMiddleware, stations=self))
+            broker.insert_middleware(partial(GuardMiddleware, stations=self._stations, otherwise=self))
         if not self._brokers:
             raise SettingsError("the app has no broker yet: give it one before FastStreamGuard(app), or give the broker itself")
         if self._app is not None:
@@ -217,10 +213,9 @@ class FastStreamGuard:
                 await self.guard.__aexit__(None, None, None)
 
     async def station_of(self, subscriber: Any, raw: Any) -> Station | None:
-        """Return where a message of this subscriber meets the guard. None means that neither is guarded."""
-        station = self._stations.get(subscriber)
-        if station is not None:
-            return station if station.met(raw) else None
+        """Return where a message of a subscriber meets the guard that had no station before: begin if nobody has done so. None means that
+        it is not guarded, or its message not real.
+        """
         if self._running or subscriber is None:
             return None
         kind = self._kind_of_subscriber(subscriber)
@@ -330,6 +325,13 @@ def _kind_of(broker: object) -> GuardedBroker:
     where = type(broker).__module__.split(".")
     if "confluent" in where:
         why = "FastStream's Confluent consumer has no pause, and its client is out of reach; use faststream.kafka.KafkaBroker"
+    elif hasattr(broker, "broker"):  # that of a FastAPI app
+        why = (
+            "it has a broker of its own: give that, FastStreamGuard(router.broker, ...), start the guard in router.after_startup,"
+            " and stop it in router.on_broker_shutdown"
+        )
+    elif hasattr(broker, "subscriber"):
+        why = "it is a router: include it in a broker, and give the app or that broker"
     else:
         why = "it must be a FastStream app, a KafkaBroker of faststream.kafka, or a RabbitBroker"
     raise SettingsError(f"{type(broker).__name__} of {where[0]} cannot be guarded: {why}")

@@ -149,6 +149,7 @@ class FetchedBatch(Delivery[Sequence[Record]]):
 
 
 Fetched: TypeAlias = FetchedRecord | FetchedBatch
+_FETCHED = (FetchedRecord, FetchedBatch)
 # Topic and number of a partition; None for a subscriber that takes batches. A Partition hashes more slowly, and this is done per record.
 Key: TypeAlias = tuple[str, int] | None
 
@@ -247,7 +248,7 @@ class KafkaStation:
         lane.begin()
         return await call_next(message)
 
-    async def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
+    def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
         lane = visit.lane
         if lane is None:
             return
@@ -263,7 +264,7 @@ class KafkaStation:
 
     def _end(self, lane: GuestLane, error: BaseException | None) -> None:
         delivery = lane.delivery
-        if not isinstance(delivery, FetchedRecord | FetchedBatch):
+        if not isinstance(delivery, _FETCHED):
             lane.leave(error)
             return
         place, head = delivery.place, delivery.head
@@ -292,25 +293,29 @@ class KafkaStation:
         first: Record = raw[0] if self._in_batches else raw
         consumer: Consumer = first.consumer if self._has_several else self._subscriber.consumer
         key = None if self._in_batches else (first.topic, first.partition)
-        place = self._places.get(key)
-        if place is None:
-            place = self._met(key, first, consumer)
+        place = self._places.get(key) or self._met(key, first, consumer)
         head = place.head
-        if head is None:
-            delivery = self._offer(place, raw, first, consumer)
-        elif head.delivery.consumer is not consumer or not (self._in_batches or head.delivery.position == first.offset):
-            self._forget(head)  # a rebalance: it begins elsewhere now
-            delivery = self._offer(place, raw, first, consumer)
+        if head is None or not self._is_its_record(head, first, consumer):
+            delivery = FetchedBatch(place, raw, consumer) if self._in_batches else FetchedRecord(place, raw, consumer)
+            lane = self._offer(delivery, first)
         else:
             delivery = head.delivery
             delivery.message = raw  # the same record, fetched once more
-        lane = delivery.lane
+            lane = delivery.lane
         if lane is None or lane.delivery is not delivery:
             self._hold(delivery)
         if delivery.head is not None:
             delivery.head.resumed_at = None
         place.running = delivery
         return lane
+
+    def _is_its_record(self, head: Head, first: Record, consumer: Consumer) -> bool:
+        """Return whether what has come is the head's, once more. Otherwise the head is forgotten: after a rebalance it begins elsewhere."""
+        delivery = head.delivery
+        if delivery.consumer is consumer and (self._in_batches or delivery.position == first.offset):
+            return True
+        self._forget(head)
+        return False
 
     def _hold(self, delivery: Fetched) -> NoReturn:
         delivery.lane = None
@@ -319,21 +324,17 @@ class KafkaStation:
             self._forget(head)
         raise Held
 
-    def _offer(self, place: MetSource, raw: Any, first: Record, consumer: Consumer) -> Fetched:
-        """Hand a record to the engine that it does not have yet. It has a lane if it starts now."""
-        run = self._run
+    def _offer(self, delivery: Fetched, first: Record) -> GuestLane | None:
+        """Hand a record to the engine that it does not have yet. Returns the lane in which it starts now."""
+        run, place = self._run, delivery.place
         if run is None:
             raise CommandError(f"{self.name}: the guard has not been started; `await guarded.start()` comes before the broker starts")
         if place.running is not None:  # another consumer of ours had the partition, and its handler has not ended
             place.running = None
             run.worker.lost((place.source,))
-        delivery = FetchedBatch(place, raw, consumer) if self._in_batches else FetchedRecord(place, raw, consumer)
-        if self._in_batches:
-            run.offer(delivery)
-        else:
-            run.offer(delivery, len(first.value or b""))
+        lane = run.start(delivery) if self._in_batches else run.start(delivery, len(first.value or b""))
         place.assignment = delivery.assignment
-        return delivery
+        return lane or delivery.lane
 
     def _met(self, key: Key, first: Record, consumer: Consumer) -> MetSource:
         source: Source = Queue(self.name) if key is None else Partition(*key)
@@ -349,7 +350,7 @@ class KafkaStation:
     def granted(self, lane: GuestLane) -> None:
         """Let FastStream fetch what may start now. If it is the record that FastStream has in hand, there is nothing to do."""
         delivery = lane.delivery
-        if not isinstance(delivery, FetchedRecord | FetchedBatch):
+        if not isinstance(delivery, _FETCHED):
             return
         delivery.lane = lane
         head = delivery.head

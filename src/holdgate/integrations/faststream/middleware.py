@@ -1,24 +1,27 @@
 """The middleware: what happens to one message between FastStream's consumer and its handler.
 
-Theory of operation. FastStream calls `consume_scope` around the handler, and `after_processed` when the handler's result has been
-published, too. The attempt is all of that, so a reply that cannot be published is a failed attempt, and its message is not settled. The
+Theory of operation. FastStream calls `consume_scope` around the handler, and `__aexit__` when the handler's result has been published,
+too. The attempt is all of that, so a reply that cannot be published is a failed attempt, and its message is not settled. The
 subscriber has `AckPolicy.MANUAL`: FastStream settles nothing by itself, and the guard does.
 
 The guard's middleware is the outermost. A message that is held goes no further than here: no other middleware and no publisher sees it.
 `Held` is how it leaves, because what `consume_scope` returns would be published as the handler's result. It is raised through FastStream's
-own code only, and ends in `after_processed`.
+own code only, and ends in `__aexit__`.
 
 A message that FastStream cannot parse, or for which it has no handler, never comes to `consume_scope`. Its attempt begins and ends in
-`after_processed`.
+`__aexit__`.
+
+What is ugly: FastStream's hooks for middlewares are `on_receive` and `after_processed`, which `__aenter__` and `__aexit__` await. This one
+is on the way of every message, and so has the two themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, Self
 
 from faststream import BaseMiddleware, ContextRepo
 from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication
@@ -44,12 +47,19 @@ class Held(IgnoredException):
 class Station(Protocol):
     """Where the messages of one subscriber meet the guard. Each broker has its own."""
 
+    def met(self, raw: Any) -> bool:
+        """Note a message that has come, before anything of it runs. False: it came from FastStream's test client, and is none of ours."""
+        ...
+
     async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
         """Run the handler when the guard lets the message start, and return its result. Raises Held, or what the handler raised."""
         ...
 
-    async def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
-        """End what `consume` began, by what was raised in it or after it. None means that the result is published, too."""
+    def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> Awaitable[None] | None:
+        """End what `consume` began, by what was raised in it or after it. None means that the result is published, too.
+
+        What it returns must be awaited, unless it is None.
+        """
         ...
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
@@ -58,21 +68,25 @@ class Station(Protocol):
 
 
 class StationOf(Protocol):
-    """What a middleware asks for the station of its subscriber."""
+    """What a middleware asks for the station of a subscriber that has none yet."""
 
     async def station_of(self, subscriber: Any, raw: Any) -> Station | None:
-        """Return the station. None means that this subscriber, or this message, is none of the guard's."""
+        """Return the station; begin if it is time for that. None means that this subscriber, or this message, is none of the guard's."""
         ...
 
 
 class GuardMiddleware(BaseMiddleware[Any, Any]):
-    """One message on its way through a guarded subscriber; FastStream makes one for each."""
+    """One message on its way through a guarded subscriber; FastStream makes one for each.
 
-    __slots__ = ("_held", "_message", "_station", "_stations", "delivery", "lane")
+    `stations` are the known ones, by subscriber; `otherwise` is asked for those of other subscribers.
+    """
 
-    def __init__(self, msg: Any, /, *, context: ContextRepo, stations: StationOf) -> None:
+    __slots__ = ("_held", "_message", "_otherwise", "_station", "_stations", "delivery", "lane")
+
+    def __init__(self, msg: Any, /, *, context: ContextRepo, stations: Mapping[Any, Station], otherwise: StationOf) -> None:
         self.msg, self.context = msg, context  # all that the parent's constructor does
         self._stations = stations
+        self._otherwise = otherwise
         self._held = False
         self._station: Station | None = None
         self._message: StreamMessage[Any] | None = None
@@ -80,8 +94,14 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         self.lane: GuestLane | None = None
         self.delivery: AnyDelivery | None = None
 
-    async def on_receive(self) -> None:
-        self._station = await self._stations.station_of(self.context.get_local("handler_"), self.msg)
+    async def __aenter__(self) -> Self:
+        subscriber = self.context.get_local("handler_")
+        station = self._stations.get(subscriber)
+        if station is None:
+            self._station = await self._otherwise.station_of(subscriber, self.msg)
+        elif station.met(self.msg):
+            self._station = station
+        return self
 
     async def consume_scope(self, call_next: CallNext, msg: StreamMessage[Any]) -> Any:
         if self._station is None:
@@ -98,18 +118,20 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
                 self._stop(error)
             raise
 
-    async def after_processed(
+    async def __aexit__(
         self,
-        exc_type: type[BaseException] | None = None,  # noqa: ARG002 - FastStream's signature
+        exc_type: type[BaseException] | None = None,
         exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,  # noqa: ARG002
+        exc_tb: TracebackType | None = None,
     ) -> bool | None:
         """End the attempt. Returns whether what was raised ends here, which is so for all that the guard has settled."""
         if self._station is None or self._held:
             return self._held
         try:
             if self._message is not None:
-                await self._station.ended(self, self._message, exc_val)
+                ending = self._station.ended(self, self._message, exc_val)
+                if ending is not None:
+                    await ending
             elif isinstance(exc_val, Exception):
                 await self._station.unreadable(self.msg, exc_val)
         except Held:

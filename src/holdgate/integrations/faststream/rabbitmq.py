@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -206,19 +206,21 @@ class RabbitMQStation:
                 raise Held
             lane = None
 
-    async def ended(
+    def ended(
         self,
         visit: GuardMiddleware,
         message: StreamMessage[Any],  # noqa: ARG002 - Kafka's
         error: BaseException | None,
-    ) -> None:
+    ) -> Awaitable[None] | None:
         """Settle the message whose result is published. Give it back if that failed."""
         delivery = visit.delivery
         if not isinstance(delivery, QueuedMessage) or not delivery.consumed:
-            return
-        if error is None:
-            await self._settle(delivery, delivery.settlement)
-            return
+            return None
+        if error is not None:
+            return self._unpublished(delivery, error)
+        return None if self._settle_with_others(delivery, delivery.settlement) else self._settle(delivery, delivery.settlement)
+
+    async def _unpublished(self, delivery: QueuedMessage, error: BaseException) -> None:
         if not goes_on(error):
             log.warning(
                 "%s@%d: its result could not be published, %s; it goes back", delivery.source, delivery.position, type(error).__name__
@@ -265,10 +267,9 @@ class RabbitMQStation:
         if run is None:
             raise CommandError(f"{self.name}: the guard has not been started; `await guarded.start()` comes before the broker starts")
         self._arriving = delivery
-        run.offer(delivery, len(delivery.message.body))
+        lane = run.start(delivery, len(delivery.message.body)) or delivery.lane
         self._arriving = None
         self._assignment = delivery.assignment
-        lane = delivery.lane
         if lane is None:
             self._wait_for(delivery)
         return lane
@@ -322,15 +323,22 @@ class RabbitMQStation:
 
     async def _settle(self, delivery: QueuedMessage, settlement: Settlement | None) -> None:
         """Ack or reject a message. None gives it back. A channel that is gone has given everything back."""
+        if not self._settle_with_others(delivery, settlement):
+            await _send(delivery, settlement)
+            if delivery.channel is not None:
+                delivery.channel.forget(delivery.position)
+
+    def _settle_with_others(self, delivery: QueuedMessage, settlement: Settlement | None) -> bool:
+        """Have a message acked or rejected very soon, in one frame with others. False: it must be settled by itself, and now.
+
+        That is so for what is settled when the guard has stopped, as the channel is about to be closed.
+        """
         message, channel = delivery.message, delivery.channel
         if settlement is None or message.processed or channel is None or self._over:
-            # What is settled when the guard has stopped goes out immediately: the channel is about to be closed.
-            await _send(delivery, settlement)
-            if channel is not None:
-                channel.forget(delivery.position)
-        else:
-            channel.settle(delivery.position, settlement)
-            message.lock()  # FastStream settles it no more, whatever asks
+            return False
+        channel.settle(delivery.position, settlement)
+        message.lock()  # FastStream settles it no more, whatever asks
+        return True
 
     def _put_off(self, lane: GuestLane) -> None:
         """Give the permits back of a delivery whose task is gone, and let it wait out its message's return."""
