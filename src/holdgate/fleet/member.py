@@ -36,6 +36,7 @@ from holdgate.fleet.records import (
     LONGEST_NAME,
     LONGEST_REASON,
     LONGEST_SECONDS,
+    Bad,
     Bye,
     FleetOrder,
     FleetRecord,
@@ -212,6 +213,8 @@ class FleetMember:
         agreement = concern.agreement
         epoch = agreement.epoch
         agreement.read(record, reading)
+        if isinstance(record.said, Bad):
+            concern.marking.heard(self._roster.callers(agreement.dependency)[0], reading.now)
         if agreement.epoch != epoch and agreement.course is Course.RAMP:
             self._speak_within(ANSWER_WITHIN, reading.now)  # the new conductor asks who shares, and the ramp goes on meanwhile
         self._notice(concern, reading.now)
