@@ -52,9 +52,13 @@ class ModelMessage:
 
 
 class ModelBroker:
-    """Topics with one share group, and the clients that were made."""
+    """Topics of some partitions with one share group, and the clients that were made.
 
-    def __init__(self, *topics: str, lock: float = 15.0, limit: int = 5) -> None:
+    A member gets records of the partitions that it is assigned alone. They are shared out among those that are subscribed, polling or not,
+    as by Kafka: where there are more members than partitions, several have the same one.
+    """
+
+    def __init__(self, *topics: str, lock: float = 15.0, limit: int = 5, partitions: int = 1) -> None:
         self.groups = {topic: ShareGroup(topic, ShareSettings(lock, limit)) for topic in topics}
         self.settings = {
             "share.record.lock.duration.ms": str(int(lock * 1000)),
@@ -65,6 +69,15 @@ class ModelBroker:
         self.late = 0.0  # seconds that a commit takes, more than none
         self.joining = 0.0  # seconds from a subscribe to the first record
         self.bell = Bell()
+        self.partitions = partitions
+
+    def assigned(self, client: ModelClient) -> Collection[int]:
+        """Return the partitions of a member."""
+        members = [each for each in self.clients if each.topic == client.topic and each.is_member]
+        if client not in members:
+            return ()
+        number, count = members.index(client), len(members)
+        return {number % self.partitions, *range(number, self.partitions, count)}
 
     def produce(self, topic: str, *bodies: bytes) -> None:
         for body in bodies:
@@ -142,6 +155,12 @@ class ModelClient:
     async def unsubscribe(self) -> None:
         self.calls.append("unsubscribe")
         self._subscribed = False
+        self._broker.bell.ring()
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the broker assigns it partitions."""
+        return self._subscribed and not self.is_dead
 
     async def poll(self, timeout: float) -> Sequence[ModelMessage]:
         assert self._subscribed, "Consumer is not subscribed to any topics"
@@ -168,7 +187,8 @@ class ModelClient:
     def _fetch(self) -> list[ModelMessage]:
         if self.is_dead or asyncio.get_running_loop().time() < self._joined_at:
             return []
-        taken = self._group.acquire(self.member, self._most, asyncio.get_running_loop().time())
+        now, assigned = asyncio.get_running_loop().time(), self._broker.assigned(self)
+        taken = self._group.acquire(self.member, self._most, now, assigned, self._broker.partitions)
         return [ModelMessage(record, self.topic) for record in taken]
 
     async def commit(
@@ -191,5 +211,6 @@ class ModelClient:
 
     async def close(self, within: float) -> None:
         self.calls.append("close")
+        self._subscribed = False
         self._group.leave(self.member, asyncio.get_running_loop().time())
         self._broker.bell.ring()

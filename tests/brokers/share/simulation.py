@@ -29,6 +29,9 @@ TOPIC = "orders"
 # A group of ten minutes' outages, at its shortest lock and Kafka's own limit.
 LOCK = 15.0
 LIMIT = 5
+PARTITIONS = 3
+# Kafka's group.share.session.timeout.ms: so long a dead member keeps its partitions.
+SESSION = 45.0
 WORK = 0.2
 # Looks into an empty topic are most of what a run costs.
 POLL = 1.0
@@ -145,6 +148,17 @@ class MortalClient(ModelClient):
     """A client whose process may die: from then on no call of it returns, and its locks lapse."""
 
     dead = False
+    missed = False  # by the broker: its session is over
+
+    @property
+    def is_member(self) -> bool:
+        """As it is; a dead one until its session is over."""
+        return super().is_member and not self.missed
+
+    def die(self) -> None:
+        """End as a process does that is killed."""
+        self.dead = True
+        asyncio.get_running_loop().call_later(SESSION, setattr, self, "missed", True)
 
     async def poll(self, timeout: float) -> Sequence[Any]:
         """As it does."""
@@ -209,7 +223,7 @@ class SimulatedWorker:
         self.killed = True
         for client in self.world.broker.clients:
             if isinstance(client, MortalClient) and client in self.world.clients_of(self.name):
-                client.dead = True
+                client.die()
 
 
 class ShareWorld:
@@ -217,7 +231,7 @@ class ShareWorld:
 
     def __init__(self, seed: int, worker: type[SimulatedWorker] = SimulatedWorker) -> None:
         self.course = drawn(seed)
-        self.broker = ModelBroker(TOPIC, lock=LOCK, limit=LIMIT)
+        self.broker = ModelBroker(TOPIC, lock=LOCK, limit=LIMIT, partitions=PARTITIONS)
         self.ended = Ended(self.course)
         self.seen: Counter[bytes] = Counter()
         self.workers: list[SimulatedWorker] = []

@@ -68,4 +68,4 @@ def test_what_is_archived_unheard_or_delivered_too_often_is_found() -> None:
 @pytest.mark.parametrize(("worker", "words"), [(Forgetful, "is lost"), (Giving, "is a dead letter though only the dependency failed")])
 def test_a_mistaken_worker_is_found(worker: type[SimulatedWorker], words: str) -> None:
     """The checker can fail."""
-    assert any(words in sentence for sentence in wrong(play(0, worker)))
+    assert any(words in sentence for sentence in wrong(play(1, worker)))

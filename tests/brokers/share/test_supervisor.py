@@ -361,6 +361,25 @@ def test_the_second_consumer_rests_when_it_is_not_needed(bed: Bed) -> None:
     play(bed, story)
 
 
+def test_the_second_consumer_leaves_its_partitions_to_the_first(bed: Bed) -> None:
+    """It has had records itself, and is not polled any more: the broker would keep partitions for it that nobody reads."""
+
+    async def story() -> None:
+        bed.broker.partitions = 2
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (suspect,) = await at.take(ORDERS, 1)
+        suspect.history = object()
+        bed.broker.produce("orders", b"1")
+        (_, other) = await at.take(ORDERS, 2)
+        at.ack([suspect, other])
+        await at.until(lambda: bed.record(1).state is ShareState.ACCEPTED, "it was settled")
+        bed.broker.produce("orders", b"2", b"3")
+        assert {delivery.body for delivery in (await at.take(ORDERS, 4))[2:]} == {b"2", b"3"}
+
+    play(bed, story)
+
+
 def test_closing_releases_what_is_in_hand(bed: Bed) -> None:
     """Another member can have it immediately, and does not wait for the lock."""
 

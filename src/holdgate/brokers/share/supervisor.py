@@ -34,7 +34,9 @@ accepted when the overflow has confirmed it. Otherwise its copy stays in memory 
 
 Why a second consumer: a message that fails again and again keeps its hand from ending, and the hand the consumer from polling. But whether
 it is poison is decided by what becomes of others. So while all that is in hand has failed, and the topic is not held, a second consumer
-polls. Copies do not need it, since they can be given up; but what was delivered for the last time cannot.
+polls. Copies do not need it, since they can be given up; but what was delivered for the last time cannot. Whichever of the two is polled,
+the other one leaves the group as soon as its hand is empty: the broker shares the partitions out among all members, also those that nobody
+polls.
 
 Why some records are not handed out: a fetch that is under way when a poll ends acquires records behind our back (client.py). So after a
 pause the first poll does not wait. What it gives was locked some time since the last poll. If that lock may be over, the records are given
@@ -540,9 +542,13 @@ class ShareSupervisor:
                 await line.unsubscribe()
 
     async def _rest(self, but: Line | None = None) -> None:
-        """Unsubscribe what is not polled now, and would acquire records unseen."""
+        """Unsubscribe what has nothing in hand and is not polled now.
+
+        A fetch of it would acquire records unseen; and where `but` is polled, the broker assigns each member that is subscribed partitions
+        of its own, so that those of one that nobody polls would stand still.
+        """
         for line in self._lines:
-            if line is not but and line.hand is None and line.fetching:
+            if line is not but and line.hand is None and (line.fetching or but is not None):
                 await line.unsubscribe()
 
     async def _leave(self) -> None:

@@ -8,7 +8,7 @@ Two answers are as surprising here as they are in Kafka 4.4, and a test of a cli
 refused, by a value and not by an exception; but an accept of a record that has been archived or accepted meanwhile is a success. And what
 becomes available again comes before newer records, in the order of their offsets.
 
-What is left out: batches of the producer, several partitions, and the smaller batches that a broker gives near the limit.
+What is left out: batches of the producer, partitions with offsets of their own, and the smaller batches that a broker gives near the limit.
 """
 
 from __future__ import annotations
@@ -90,10 +90,14 @@ class ShareGroup:
         """Return when the next lock ends. None means that nothing is locked."""
         return min((record.ends_at for record in self._open.values() if record.state is ShareState.ACQUIRED), default=None)
 
-    def acquire(self, member: str, most: int, now: float) -> Sequence[ShareRecord]:
-        """Lock up to `most` records for a member, the oldest first, and return them."""
+    def acquire(self, member: str, most: int, now: float, assigned: Collection[int] = (0,), partitions: int = 1) -> Sequence[ShareRecord]:
+        """Lock up to `most` records for a member, the oldest first, and return them.
+
+        Only those of the partitions that the member is assigned: the record at offset n is in partition n % `partitions`.
+        """
         self.expire(now)
-        taken = list(islice((record for record in self._open.values() if record.state is ShareState.AVAILABLE), most))
+        free = (record for record in self._open.values() if record.state is ShareState.AVAILABLE)
+        taken = list(islice((record for record in free if record.message.position % partitions in assigned), most))
         for record in taken:
             record.state, record.member = ShareState.ACQUIRED, member
             record.deliveries += 1
