@@ -70,6 +70,17 @@ def test_no_quorum_no_opening() -> None:
     assert log.agreement.epoch == 0
 
 
+def test_a_good_call_takes_their_time_away_from_openings() -> None:
+    """The dependency answers by then, so circuits that opened before say nothing of the present; a failure in a row is as old as it is."""
+    log = Log()
+    log.read(A, Bad(NAME, 5, True))
+    log.read(B, Bad(NAME, 2, False))
+    agreement = log.read(C, Bad(NAME, 1, False), Good(NAME))
+    assert {worker: mark.at for worker, mark in agreement.marks.items()} == {A: -inf, B: pytest.approx(0.2)}
+    assert agreement.marks[A].opened
+    assert log.read(A, Bad(NAME, 5, True)).marks[A].at == log.now
+
+
 def test_in_an_outage_any_claim_of_the_next_epoch_takes_over() -> None:
     """The log decides whether a conductor was silent: a later claim counts, and the outage goes on."""
     log = Log()

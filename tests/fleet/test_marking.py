@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from holdgate.fleet.marking import A_ROW, FIRST_FAILURES, MARK_EVERY, TALLY_EVERY, Marking
+from holdgate.fleet.marking import (
+    A_ROW,
+    ALL_FAILURES,
+    ALL_FAILURES_PER_SECOND,
+    FIRST_FAILURES,
+    LEAST_WORKERS,
+    MARK_EVERY,
+    TALLY_EVERY,
+    Marking,
+)
 from holdgate.fleet.records import Bad, Good, StageTally
 
 NAME = "payments"
@@ -38,6 +47,24 @@ def test_an_opening_is_written_immediately() -> None:
     assert marking.mark(6, True, 10.0) is None
 
 
+def test_a_probe_that_fails_is_no_second_opening() -> None:
+    """A circuit that is half-open and opens again says nothing new, unless somebody else was good meanwhile: then once for each probe."""
+    marking = Marking(NAME, 0.0)
+    assert marking.mark(5, True, 0.0) == Bad(NAME, 5, True)
+    assert [marking.mark(5, opened, 4.0) for opened in (False, True, True)] == [None, None, None]
+    assert [marking.mark(5, opened, 8.0, is_old=True) for opened in (True, False, True, True)] == [None, None, Bad(NAME, 5, True), None]
+
+
+def test_a_circuit_that_is_still_open_after_an_outage_says_so() -> None:
+    """The fleet has forgotten, so it is news, however short its row and whatever others write."""
+    marking = Marking(NAME, 0.0)
+    marking.mark(5, True, 0.0)
+    marking.forget()
+    for _ in range(int(ALL_FAILURES * LEAST_WORKERS)):
+        marking.heard(LEAST_WORKERS, 1.0)
+    assert marking.mark(1, True, 1.0) == Bad(NAME, 1, True)
+
+
 def test_first_failures_are_written_now_and_then() -> None:
     """After three first failures no more is written until the third in a row, or some seconds later."""
     marking = Marking(NAME, 0.0)
@@ -49,6 +76,35 @@ def test_first_failures_are_written_now_and_then() -> None:
     assert marking.mark(A_ROW, False, 0.0) == Bad(NAME, A_ROW, False)
     assert marking.mark(0, False, 0.0) is not None
     assert marking.mark(1, False, 10.0) is not None
+
+
+def test_where_others_write_of_failures_nobody_has_a_first_one_to_write() -> None:
+    """Twenty lines of anybody use up what all have for first failures; a row of three is written, and some time later a first one is."""
+    marking = Marking(NAME, 0.0)
+    for _ in range(int(ALL_FAILURES * LEAST_WORKERS)):
+        marking.heard(LEAST_WORKERS, 0.0)
+    assert marking.mark(1, False, 0.0) is None
+    assert marking.mark(A_ROW, False, 0.0) == Bad(NAME, A_ROW, False)
+    assert marking.mark(0, False, 0.0) == Good(NAME)
+    assert marking.mark(1, False, 0.9 / LEAST_WORKERS / ALL_FAILURES_PER_SECOND) is None
+    assert marking.mark(1, False, 1.1 / LEAST_WORKERS / ALL_FAILURES_PER_SECOND) == Bad(NAME, 1, False)
+
+
+def test_more_workers_have_more_first_failures_to_write() -> None:
+    """Of a hundred twenty lines are a fifth of what they may write, and of three no more than of twenty."""
+    for callers, written in ((100, Bad(NAME, 1, False)), (3, None)):
+        marking = Marking(NAME, 0.0)
+        for _ in range(int(ALL_FAILURES * LEAST_WORKERS)):
+            marking.heard(callers, 0.0)
+        assert marking.mark(1, False, 0.0) == written
+
+
+def test_a_flood_of_failures_ends_with_the_flood() -> None:
+    """However many were read, the next first failure is written as soon as after twenty."""
+    marking = Marking(NAME, 0.0)
+    for _ in range(1000):
+        marking.heard(LEAST_WORKERS, 0.0)
+    assert marking.mark(1, False, 1.1 / LEAST_WORKERS / ALL_FAILURES_PER_SECOND) == Bad(NAME, 1, False)
 
 
 def test_what_is_needed_for_an_opening_is_always_written() -> None:

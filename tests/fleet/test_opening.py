@@ -43,8 +43,22 @@ def test_circuits_that_open_together_are_an_outage() -> None:
 
 
 def test_a_circuit_that_opened_earlier_says_nothing_of_now() -> None:
-    """Circuits that have been open for longer than two seconds count for nothing."""
-    assert not is_outage(marks(20, 5, opened=True), 20, 2, SETTINGS, OPENING_LASTS + 0.1)
+    """Circuits that have been open for longer than two seconds count for nothing where the others may be well."""
+    assert not is_outage(marks(17, 5, opened=True), 20, 2, SETTINGS, OPENING_LASTS + 0.1)
+
+
+def test_nearly_all_workers_that_are_bad_are_an_outage_however_they_became_so() -> None:
+    """Eighteen of twenty whose circuits have opened or whose last call has failed, one after the other within ten seconds."""
+    opened, failed = marks(9, 5, opened=True), {f"{worker:012x}": BadMark(1, False, 8.0) for worker in range(100, 109)}
+    assert is_outage({**opened, **failed}, 20, 2, SETTINGS, MARK_LASTS)
+    assert not is_outage({**opened, **failed}, 21, 2, SETTINGS, MARK_LASTS)
+    assert not is_outage({**opened, **failed}, 20, 2, SETTINGS, MARK_LASTS + 0.1)
+    assert not is_outage(marks(2, 2, opened=True), 2, 2, SETTINGS, OPENING_LASTS + 0.1)  # with too few failures
+
+
+def test_an_opening_before_somebody_was_good_says_nothing_of_now() -> None:
+    """Whatever the number of circuits, and however short a time ago they opened."""
+    assert not is_outage(marks(20, 5, opened=True, at=-inf), 20, 2, SETTINGS, 0.0)
 
 
 def test_an_old_failure_says_nothing_of_now() -> None:

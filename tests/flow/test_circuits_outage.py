@@ -8,6 +8,7 @@ import pytest
 from tests.flow.stage import ORDERS, Message, Stage, dependency_failed, gate, messages, partitions, place_of, placed, run_of
 
 from holdgate.core import CircuitHalfOpened, CircuitOpened, LimitChanged, Outcome, Permit
+from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.circuits import CircuitChanges
 from holdgate.flow.events import LocalCauseSuspected
@@ -365,3 +366,20 @@ def test_nobody_queues_up_for_a_circuit_that_has_closed_or_only_moves_its_limit(
     outages.settle_events([payments], 6.0)
 
     assert len(waiting) == 0
+
+
+def test_a_message_with_two_needs_goes_on_when_its_worker_gets_a_share_of_one() -> None:
+    """It failed, and waits while others have all of the fleet's limit for one of them; the other is well. Only the limit changes then."""
+    stage = Stage("payments", "stock")
+    payments = stage.gates[0].circuit
+    stage.receive(1)
+    delivery = stage.start()
+    payments.guide(Guidance(Phase.RAMP, limit=0, stage=1), stage.now)
+    stage.turn()
+    stage.end(delivery, dependency_failed(2, shared=True))
+    stage.turn(later=60.0)
+    assert stage.start_all() == []
+
+    payments.guide(Guidance(Phase.RAMP, limit=1, stage=2), stage.now)
+    stage.turn()
+    assert stage.start_all() == [delivery]

@@ -111,6 +111,24 @@ async def test_a_quiet_call_asks_for_no_turn() -> None:
     assert guarded.turns == 0
 
 
+async def test_each_failure_asks_for_a_turn_as_long_as_others_count_it() -> None:
+    """From when its guard pools failures with others until it no longer does, and never after the guard was left."""
+    guarded = Guarded()
+
+    def fail() -> int:
+        guarded.binding.record(permit_of(guarded.binding.acquire()), Outcome.FAILURE)
+        return guarded.turns
+
+    assert fail() == 0
+    guarded.binding.pool_failures()
+    assert fail() == 1
+    guarded.binding.stop_pooling()
+    assert fail() == 1
+    guarded.binding.pool_failures()
+    guarded.binding.close()
+    assert fail() == 1
+
+
 async def test_a_call_that_opens_the_circuit_asks_for_a_turn() -> None:
     """Sources must be held now, and not when the next message comes."""
     guarded = Guarded(CircuitSettings(consecutive_failures=1))

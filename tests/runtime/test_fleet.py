@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +17,7 @@ from holdgate.core.events import Event
 from holdgate.core.guidance import Phase
 from holdgate.errors import CommandError, FleetLogError, SettingsError
 from holdgate.events import CommandGiven, FleetLogFellSilent, FleetMembersChanged, FleetOpened, FleetOrdered, FleetRecovered
+from holdgate.fleet.records import FleetOrder, FleetRecord, Here, Need, encode
 from holdgate.fleet.settings import FleetSettings
 from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.runtime.fleet import Fleet
@@ -25,6 +26,8 @@ from holdgate.testing.memory import LogTrouble, MemoryFleetLog, MemoryLogServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from holdgate.fleet.records import Said
 
 HUNG, RAISES, READ_ONLY = LogTrouble(hung=True), LogTrouble(error="no"), LogTrouble(read_only=True)
 
@@ -72,6 +75,67 @@ async def test_failed_calls_outside_of_handlers_are_seen_by_all_together() -> No
                     await called.call(fail)
             await asyncio.sleep(0.05)
         await until(lambda: all(guard.circuit("payments").state is State.OPEN for guard, _ in calling), 2.0)
+
+
+def counting_turns(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the guard takes a turn, from now on."""
+    turns: list[float] = []
+    take = guard.turn
+
+    def turn() -> None:
+        turns.append(guard.now())
+        take()
+
+    monkeypatch.setattr(guard, "turn", turn)
+    return turns
+
+
+@in_virtual_time
+async def test_what_others_write_of_themselves_costs_a_worker_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty records a second, as in an outage of what it does not need; it has read them, and misses them. An order comes at once."""
+    server = MemoryLogServer()
+    async with quiet_guard(dependency(), fleet=MemoryFleetLog(server)) as guard:
+        await until(lambda: len(fleet_size(guard)) == 1)
+        numbers = count(1)
+
+        def write(said: Said) -> None:
+            server.store([encode("fleet", FleetRecord("a" * 12, next(numbers), said))])
+
+        write(Here(2, ()))
+        await asyncio.sleep(5.0)
+        turns = counting_turns(guard, monkeypatch)
+        for _ in range(400):
+            await asyncio.sleep(0.05)
+            write(Here(2, (Need("payments", True, 4, 0),)))
+        assert len(turns) <= 20  # for its own beat, and to see whether somebody is silent
+        assert max(each.age for each in fleet_size(guard) if not each.own) < 0.1
+        await until(lambda: len(fleet_size(guard)) == 1, 7.0)  # three of its beats, and nobody has said anything meanwhile
+        turns.clear()
+        before = guard.now()
+        write(FleetOrder("payments", "hold", 1, False, 0, "migration", "ada"))
+        await until(lambda: guard.circuit("payments").state is State.OPEN, 0.1)
+        assert turns[0] == pytest.approx(before)
+
+
+@in_virtual_time
+async def test_a_worker_that_has_left_takes_no_turn_for_its_failed_calls_and_for_what_others_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody counts them any more, and the circuit is not open yet: as without a fleet."""
+    called, server = dependency(), MemoryLogServer()
+    async with quiet_guard(called, fleet=MemoryFleetLog(server)) as guard:
+        await until(lambda: len(fleet_size(guard)) == 1)
+        turns = counting_turns(guard, monkeypatch)
+        for has_left in (False, True):
+            if has_left:
+                guard.fleet.leave()
+            turns.clear()
+            with pytest.raises(Down):
+                await called.call(fail)
+            await asyncio.sleep(0)
+            assert (not turns) is has_left
+            turns.clear()
+            server.store([encode("fleet", FleetRecord("a" * 12, 1 + has_left, FleetOrder("payments", "reset", 1, False, 0, "", "")))])
+            await asyncio.sleep(0.001)
+            assert (not turns) is has_left
 
 
 @in_virtual_time

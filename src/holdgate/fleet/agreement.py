@@ -26,7 +26,7 @@ reads, until it has read a word of its own: from there on it has seen everything
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -126,8 +126,7 @@ class Agreement:
             case Bad(run=run, opened=opened):
                 self.marks[worker] = BadMark(run, opened, reading.now)
             case Good():
-                self.marks.pop(worker, None)
-                self.good_at = reading.now
+                self._was_good(worker, reading.now)
             case Claim(epoch=epoch):
                 self._claimed(worker, epoch, reading)
             case Rest(epoch=epoch):
@@ -152,6 +151,13 @@ class Agreement:
             self.sharers.pop(worker, None)
         if self.course is Course.WELL and self._may_be(need.epoch, reading):
             self.epoch = max(self.epoch, need.epoch)
+
+    def _was_good(self, worker: str, now: float) -> None:
+        self.marks.pop(worker, None)
+        self.good_at = now
+        for each, mark in self.marks.items():
+            if mark.opened:
+                self.marks[each] = replace(mark, at=-inf)  # the dependency answers by now, so that opening says nothing of the present
 
     def _tallied(self, worker: str, tally: StageTally) -> None:
         if tally.stage == self.stage and worker in self.shares:

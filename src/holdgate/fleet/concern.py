@@ -267,7 +267,9 @@ class Concern:
         opened = self._opened()
         run = max(facts.in_a_row, opened) if facts.in_a_row or opened else 0
         self._consider_opening(run, opened, facts.state is State.CLOSED, around)
-        mark = self.marking.mark(run, opened, around.now, always=self._wish is not None)
+        known = self.agreement.marks.get(self._me)
+        is_old = known is not None and known.at == -inf
+        mark = self.marking.mark(run, opened, around.now, always=self._wish is not None, is_old=is_old)
         return [] if mark is None else [mark]
 
     def _consider_opening(self, run: int, opened: bool, is_closed: bool, around: Around) -> None:

@@ -7,6 +7,8 @@ Theory of operation
     look          a circuit's own facts come in, its guidance goes out
     take_records  what is to be written now. It takes effect when it is read, for its writer as for everybody else
     next_deadline when to take records again, and to look again, if nothing happens before
+    is_stirred    whether what was heard is a reason to do both now. Most of it is none: others say that they are there, or write of an
+                  outage of what this worker does not need. What they say is kept; what follows from it later has its deadline
 
 Nothing here waits, reads a clock or draws a lot: `now` and `draw` are arguments. All times are this worker's own. Whatever a time decides
 here (who is silent, when to claim) only decides what is written; what has been agreed on follows from the order of the log alone.
@@ -36,6 +38,7 @@ from holdgate.fleet.records import (
     LONGEST_NAME,
     LONGEST_REASON,
     LONGEST_SECONDS,
+    Bad,
     Bye,
     FleetOrder,
     FleetRecord,
@@ -75,6 +78,9 @@ NEED_BYTES = 32
 # In trouble it looks around twice a second: at who is silent, and at what others have changed.
 LOOK_AROUND_EVERY = 0.5
 
+# A long beat may come earlier by a part of it that chance says: workers that were deployed together would all speak in the same second.
+EARLIER = 0.3
+
 # Later than its own deadline by so much (seconds), a worker was frozen, and what it takes for the silence of others was its own.
 OVERSLEPT = 1.0
 
@@ -100,9 +106,33 @@ class FleetMember:
 
     # fmt: off
     __slots__ = (
-        "_allowed", "_allowed_at", "_beat_at", "_budgets", "_concerns", "_draw", "_expected_by", "_failing_since", "_heard_at", "_latest",
-        "_me", "_members_before", "_missed_at", "_news", "_number", "_outstanding", "_queue", "_roster", "_round_trip", "_said_at",
-        "_said_needs", "_settings", "_silent_since", "_skipped", "_witness",
+        "_allowed",
+        "_allowed_at",
+        "_beat_at",
+        "_budgets",
+        "_concerns",
+        "_draw",
+        "_expected_by",
+        "_failing_since",
+        "_heard_at",
+        "_is_stirred",
+        "_latest",
+        "_me",
+        "_members_before",
+        "_miss_at",
+        "_missed_at",
+        "_news",
+        "_number",
+        "_outstanding",
+        "_queue",
+        "_roster",
+        "_round_trip",
+        "_said_at",
+        "_said_needs",
+        "_settings",
+        "_silent_since",
+        "_skipped",
+        "_witness",
     )
     # fmt: on
 
@@ -135,7 +165,9 @@ class FleetMember:
         self._said_needs: list[tuple[str, bool, int]] = []
         self._said_at = -inf
         self._missed_at = -inf
+        self._miss_at = inf  # when somebody may have been silent for too long
         self._skipped = 0
+        self._is_stirred = False  # something was heard that a guard acts on
 
     def add(self, dependency: str, settings: CircuitSettings, now: float) -> None:
         """Take part in `dependency`, too; a second time changes its settings. Raises SettingsError for a name that fits into no record."""
@@ -169,7 +201,7 @@ class FleetMember:
     # -- Reading ------------------------------------------------------------------------------------------------------------------
 
     def heard(self, entries: Iterable[bytes], now: float) -> None:
-        """Take in what the log has next, in its order. What cannot be understood is counted and skipped."""
+        """Take in what the log has next, in its order. What cannot be understood is counted and skipped. See `is_stirred`."""
         now = self._monotonic(now)
         for data in entries:
             record = decode(self._settings.name, data)
@@ -181,8 +213,17 @@ class FleetMember:
             self._heard_at = now
             self._read(record, now)
         for concern in self._concerns.values():
-            self._notice(concern, now)
+            if concern.is_unwell:
+                self._notice(concern, now)
         self._notice_members(now)
+
+    @property
+    def is_stirred(self) -> bool:
+        """Whether to look and to take records now, and not only at the deadline that was given last.
+
+        What was heard since is about an outage, or this worker has to write or to tell something sooner.
+        """
+        return bool(self._concerns) and (self._is_stirred or bool(self._news) or self._own_deadline() < self._expected_by)
 
     def _is_new(self, record: FleetRecord) -> bool:
         """Return whether a record does not come again."""
@@ -210,31 +251,41 @@ class FleetMember:
 
     def _read_of(self, concern: Concern, record: FleetRecord, reading: ReadAs) -> None:
         agreement = concern.agreement
-        epoch = agreement.epoch
+        epoch, was_unwell = agreement.epoch, concern.is_unwell
         agreement.read(record, reading)
+        if isinstance(record.said, Bad):
+            concern.marking.heard(self._roster.callers(agreement.dependency)[0], reading.now)
         if agreement.epoch != epoch and agreement.course is Course.RAMP:
             self._speak_within(ANSWER_WITHIN, reading.now)  # the new conductor asks who shares, and the ramp goes on meanwhile
         self._notice(concern, reading.now)
+        self._stir(was_unwell or concern.is_unwell)
+
+    def _stir(self, is_reason: bool) -> None:
+        self._is_stirred = self._is_stirred or is_reason
 
     def _read_here(self, worker: str, said: Here, reading: ReadAs) -> None:
         if worker not in self._roster and worker != self._me:
             self._speak_within(ANSWER_WITHIN, reading.now)
         self._roster.here(worker, said, reading.now)
+        self._miss_at = min(self._miss_at, self._roster.silent_at(worker))
         for need in said.needs:
             concern = self._concerns.get(need.dependency)
             if concern is not None:
                 concern.agreement.here(worker, need, reading)
+                self._stir(concern.is_unwell)
 
     def _left(self, worker: str, now: float) -> None:
         self._roster.bye(worker)
         for concern in self._concerns.values():
             concern.agreement.left(worker, now)
+            self._stir(concern.is_unwell)
 
     def _read_gone(self, writer: str, gone: str, now: float) -> None:
         """Take in that a conductor misses a worker. Only where it conducts: nobody else is to send workers away."""
         for concern in self._concerns.values():
             if concern.agreement.conductor == writer:
                 concern.agreement.left(gone, now)
+                self._stir(concern.is_unwell)
         if gone == self._me:
             self._speak_within(0.0, now)
 
@@ -246,6 +297,7 @@ class FleetMember:
         self._round_trip = took if took > self._round_trip else self._round_trip + _SETTLES * (took - self._round_trip)
         # What was written before and has not come by now never will: the log has an order.
         self._outstanding = {each: at for each, at in self._outstanding.items() if each > number}
+        self._stir(not self._witness)
         self._witness = True
         self._judge_silence(now)
 
@@ -371,6 +423,7 @@ class FleetMember:
                 self._roster.bye(worker)
                 if conducts:
                     self._queue.append(Gone(worker))
+        self._miss_at = self._roster.next_silent_at(but=self._me)
         self._notice_members(now)
 
     def _speak_within(self, seconds: float, now: float) -> None:
@@ -387,7 +440,7 @@ class FleetMember:
             return
         beat = self._roster.short_beat if is_out else LONG_BEAT
         self._said_needs, self._said_at = [need[:3] for need in needs], now
-        self._beat_at = now + beat
+        self._beat_at = now + (beat if is_out else beat * (1 - EARLIER * self._draw()))
         self._queue.extend(Here(beat, part) for part in parts(needs))
 
     def _repeat_words(self, now: float) -> None:
@@ -433,15 +486,22 @@ class FleetMember:
         now = self._latest
         if not self._concerns:
             return None
-        found = [self._beat_at]
+        found = [self._own_deadline()]
         for concern in self._concerns.values():
             found += concern.next_deadlines(now)
-        if self._silent_since is None:
-            found.append(self._unproved_since() + self._settings.silence)
         if any(concern.is_unwell for concern in self._concerns.values()):
             found.append(now + LOOK_AROUND_EVERY)
         self._expected_by = min(found)
+        self._is_stirred = False
         return self._expected_by
+
+    def _own_deadline(self) -> float:
+        """Return when time alone changes something that is about no single dependency: the beat, somebody's silence, that of the log."""
+        if self._silent_since is not None:
+            return self._beat_at
+        # Nobody is missed sooner than this worker looks around, however early somebody is due.
+        misses = max(self._miss_at, self._missed_at + LOOK_AROUND_EVERY)
+        return min(self._beat_at, misses, self._unproved_since() + self._settings.silence)
 
     def take_news(self) -> list[FleetEvent]:
         """Return what has happened since the last call, oldest first."""

@@ -19,6 +19,7 @@ has made up a large one, and for that no worker must fall silent.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ class Roster:
     def silent(self, now: float, troubled: Container[str]) -> list[str]:
         """Return who has not spoken when it should have. A worker that needs one of `troubled` has had reason to for three beats."""
         return [worker for worker, member in self._members.items() if now - member.heard_at > BEATS * self._beat(member, troubled)]
+
+    def silent_at(self, worker: str) -> float:
+        """Return when a worker is silent for too long if it says nothing before, in a quiet time; never if it is no member."""
+        member = self._members.get(worker)
+        return inf if member is None else member.heard_at + BEATS * member.beat
+
+    def next_silent_at(self, *, but: str) -> float:
+        """Return when the first of all workers `but` one is silent for too long, in a quiet time. Infinite: there are no others."""
+        return min((self.silent_at(worker) for worker in self._members if worker != but), default=inf)
 
     def _beat(self, member: Member, troubled: Container[str]) -> int:
         if member.beat <= LONGEST_SHORT_BEAT or not any(each in troubled for each in member.needs):

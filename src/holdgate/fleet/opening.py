@@ -1,11 +1,12 @@
 """Opening for the fleet: when the failures of several workers are one outage, and when they are not.
 
 Each worker always opens by its own rules; this is about one that has seen less. It opens for all if its own last call has failed, and
-what the others have written of theirs meets one of two rules. A worker whose last call was good never does: its own evidence is a veto.
+what the others have written of theirs meets one of three rules. A worker whose last call was good never does: its own evidence is a veto.
 
     most have just failed   of the workers that need the dependency, seven of ten have failed last, with as many failures together as the
                             rule of `consecutive_failures` asks of three workers. In a full outage that is so after one call of each
     half have just opened   by their own rules, within two seconds: as many as `failure_rate_threshold` asks of calls
+    nearly all are bad      nine of ten have failed last or have opened, within ten seconds
 
 The first rule has to tell an outage from bad luck within a tenth of a second. At a failure rate of 0.3 the last call of a worker was bad
 with a chance of 0.3. Of 20 workers 6 are bad at any moment, and 10 so often that "half" would open soon after such a minute begins;
@@ -13,7 +14,11 @@ with a chance of 0.3. Of 20 workers 6 are bad at any moment, and 10 so often tha
 instead of 10 costs a fifth of a call of each worker. A few workers are bad together much sooner, so they need more failures each.
 
 A circuit that has been open for a while says nothing of the present: the dependency may be well, or mostly well, as it was when it opened.
-So an opening counts while it is new, and what is mostly well and opens circuits now and then never opens the fleet.
+So an opening counts while it is new, and no longer than until a worker that was bad has a good call (agreement.py takes its mark's time
+away). At a failure rate of 0.3 twenty circuits open three times a second, and ten of them within two seconds twice a minute; but of
+those that are bad somebody is good again five times a second.
+
+The third rule is for an outage that begins so: many circuits are open when it does, and learn of it by their own probes.
 
 Until all that is known a tenth of a second passes, in which every worker would fail once more. So a worker whose own call has just failed
 stops for a moment as soon as one in five have failed just now, and nobody has had a good call after a bad one. If no outage follows, it
@@ -57,7 +62,10 @@ HUNCH_COUNTS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class BadMark:
-    """A worker's last word: its last `run` calls have failed. `opened`: by its own rules. Heard at `at`, in seconds of the reader."""
+    """A worker's last word: its last `run` calls have failed. `opened`: by its own rules. Heard at `at`, in seconds of the reader.
+
+    An `at` of minus infinity means that somebody else has had a good call since.
+    """
 
     run: int
     opened: bool
@@ -72,13 +80,15 @@ def is_outage(
     `marks` are the workers whose last call was bad, by worker. `callers` is how many need the dependency, those among them included.
     `hunched`: some have stopped for a hunch lately, so that nearly all must have failed, or most of them twice.
     """
-    fresh = [mark for mark in marks.values() if now - mark.at <= (OPENING_LASTS if mark.opened else MARK_LASTS)]
+    recent = [mark for mark in marks.values() if now - mark.at <= MARK_LASTS]
+    fresh = [mark for mark in recent if not mark.opened or now - mark.at <= OPENING_LASTS]
     if sum(mark.opened for mark in fresh) >= max(quorum, ceil(settings.failure_rate_threshold * callers)):
         return True
-    needed, failures = failures_needed(callers, settings), sum(mark.run for mark in fresh)
-    if hunched and failures < 2 * needed:
-        return len(fresh) >= max(quorum, ceil(NEARLY_ALL * callers)) and failures >= needed
-    return len(fresh) >= max(quorum, ceil(MOST * callers)) and failures >= needed
+    needed = failures_needed(callers, settings)
+    if len(recent) >= max(quorum, ceil(NEARLY_ALL * callers)) and sum(mark.run for mark in recent) >= needed:
+        return True
+    enough = 2 * needed if hunched else needed
+    return len(fresh) >= max(quorum, ceil(MOST * callers)) and sum(mark.run for mark in fresh) >= enough
 
 
 def is_hunch(marks: Mapping[str, BadMark], callers: int, quorum: int, settings: CircuitSettings, now: float, *, good_at: float) -> bool:

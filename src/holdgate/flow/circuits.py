@@ -76,7 +76,8 @@ class CircuitChanges:
         was_shut = gate in self._shut
         if gate.shut and (opened or not was_shut):
             self._waiting.end_backoffs(gate)
-        if self._generations.get(gate) != gate.circuit.generation:  # it stands for every change but that of a limit
+        # The generation stands for every change but that of a limit; one of 0, a fleet's, shuts, too.
+        if self._generations.get(gate) != gate.circuit.generation or gate.shut != was_shut:
             self._generations[gate] = gate.circuit.generation
             self._waiting.regroup(gate)
             if gate.shut == was_shut:  # an override over an open circuit holds a source that fell back

@@ -151,7 +151,7 @@ class GuardCircuit:
         self._count = count
         self._loop = loop
         self.noted: tuple[str, float] | None = None  # what a call has failed with last, and when; taken by `failed_with`
-        self._is_pooled = False  # `pool_failures` sets it
+        self._is_pooled = False  # between `pool_failures` and `stop_pooling`
         self._inner_waits = InnerWaits(circuit)
         self.thread: int | None = get_ident()  # the one that may use the circuit directly
         self.busy = False  # as in OwnCircuit, but here no other thread ends the ownership
@@ -228,6 +228,10 @@ class GuardCircuit:
     def pool_failures(self) -> None:
         """Let the guard take a turn after each failure from now on: others count it, too, and it says nothing once it is old."""
         self._is_pooled = True
+
+    def stop_pooling(self) -> None:
+        """Take no turn for a failure any more: nobody else counts it."""
+        self._is_pooled = False
 
     def took_long(self, took: float) -> None:
         """Look at a good call in a handler that took this many seconds. From any thread."""

@@ -2,7 +2,7 @@
 
 Theory of operation. The rules are pure (`FleetMember`), and the log is somebody else's (`Wire`). What is here stands between them and the
 guard's turn. A turn looks at the circuits that are not plainly well, has each go by what the fleet says, and hands the wire what is to be
-written. It never waits for anything. What the wire reads changes the rules, and asks for a turn.
+written. It never waits for anything. What the wire reads goes to the rules at once, and asks for a turn if they say that it is a reason.
 
 In quiet times a turn only compares two numbers for each dependency here: the failures in a row, and the state.
 
@@ -209,6 +209,7 @@ class FleetLink:
         now = self._guard.now()
         for gate in self._watched:
             gate.circuit.guide(None, now)
+            self._guard.circuits[gate.name].stop_pooling()
         self._wire.send(self._member.leave(now))
 
     def reconfigure(self, fleet: Fleet, settings: FleetSettings) -> None:
@@ -280,12 +281,17 @@ class FleetLink:
     def _heard(self, entries: Sequence[LogEntry]) -> None:
         if self._member is not None:
             self._member.heard([entry.data for entry in entries], self._guard.now())
-            self._is_news = True
-            self._guard.wake()
+            self._wake_if_stirred(self._member)
 
     def _state(self, readable: bool) -> None:
         if self._member is not None:
             self._member.log_state(readable, self._guard.now())
+            self._wake_if_stirred(self._member)
+
+    def _wake_if_stirred(self, member: FleetMember) -> None:
+        # A turn costs far more than reading a line, and twenty workers write twenty lines a second about what need not concern this one.
+        # The first turn is the one that tells the rules what this worker needs.
+        if not self._has_left and (member.is_stirred or self._due is None):
             self._is_news = True
             self._guard.wake()
 

@@ -26,7 +26,7 @@ class TogetherFigures:
 
     - `failed`: failed calls of all workers, probes included; `failed_after`: those that began after the dependency's
       first fault ended.
-    - `probes`: first calls of half-opens; `probes_at_once`: the most that were in flight together.
+    - `probes`: first calls of half-opens; `probes_at_once`: the most that were in flight together while no worker called freely.
     - `overshoot`: the most calls above the fleet's limit that guided workers had in flight.
     - `takeovers`: how often somebody became conductor after another.
     - `closed_after`: seconds from the end of the last fault until every living worker's circuit is closed; None: they never were.

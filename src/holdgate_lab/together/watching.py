@@ -94,11 +94,17 @@ class TogetherWatch:
         if circuit.is_probing and not is_guided:
             self.probes += 1
             self._probing.add(worker)
-            self.probes_at_once = max(self.probes_at_once, len(self._probing))
+            if not self._is_called_freely():
+                self.probes_at_once = max(self.probes_at_once, len(self._probing))
         if self._schedule.now >= self._scenario.back_at:
             self.peak_in_flight = max(self.peak_in_flight, self._service.inside)
         if is_guided and worker.name == NAME:
             self._look_at_limit()
+
+    def _is_called_freely(self) -> bool:
+        """Return whether some worker makes as many calls as it has messages. Beside these a probe is one call of many."""
+        at_work = (worker for worker in self._workers.values() if worker.is_alive and worker.number not in self._scenario.idle)
+        return any(worker.name == NAME and worker.circuit.state is State.CLOSED for worker in at_work)
 
     def ended(self, worker: TogetherWorker, good: bool, began: float) -> None:
         """A call has ended that began then."""

@@ -139,6 +139,7 @@ class TogetherWorker:
         assert self.link is not None and self.member is not None  # noqa: S101, PT018 - for type checkers: both or neither
         if not self.link.is_readable():
             self.member.log_state(readable=False, now=self._schedule.now)
+            self._turn_if_stirred()
         self._later(self._schedule.now + _LOOKS_EVERY, self._look_at_link)
 
     def _has_read(self, records: list[bytes]) -> None:
@@ -149,7 +150,11 @@ class TogetherWorker:
         now = self._schedule.now
         self.member.heard(records, now)
         self.member.log_state(readable=True, now=now)
-        self.turn()
+        self._turn_if_stirred()
+
+    def _turn_if_stirred(self) -> None:
+        if self.member is not None and self.member.is_stirred:
+            self.turn()
 
     def _send(self) -> None:
         if self.member is None or self.link is None:
@@ -165,7 +170,10 @@ class TogetherWorker:
         self._is_sending = False
         if not done:
             self.member.log_state(readable=False, now=self._schedule.now)
-        self.turn()
+        if self._outbox:
+            self.turn()
+        else:
+            self._turn_if_stirred()
 
     # -- a turn -----------------------------------------------------------------------------------------------------------------------
 

@@ -127,6 +127,29 @@ def test_a_fleet_of_twenty_writes_twenty_records_a_second_at_most() -> None:
     assert outcome.figures.failed - outcome.figures.probes <= 24
 
 
+def test_a_service_that_fails_three_calls_in_ten_is_no_outage_for_a_fleet_of_twenty() -> None:
+    """Each circuit opens by its own bad luck, again and again, and the log has no more records than in an outage.
+
+    Ten circuits opened within two seconds here, some of them for the third time, and the fleet waited for a service that mostly worked.
+    """
+    errors = Fault(at=12, until=34, dependency=NAME, kind="errors", ratio=0.3)
+    outcome = play_together(replace(SMALL, workers=20, rate=10.0, seconds=40, faults=(errors,)), 1)
+    assert outcome.figures.opened >= 15
+    assert outcome.figures.fleet_openings == 0
+    assert outcome.figures.records_a_second <= 20
+
+
+def test_an_outage_that_begins_with_errors_is_one_for_all() -> None:
+    """Half of the circuits are open when it begins; they learn of it by their own probes, and one asks for all from then on."""
+    some = Fault(at=2, until=14, dependency=NAME, kind="errors", ratio=0.3)
+    down = Fault(at=14, until=40, dependency=NAME, kind="refuse")
+    errors = replace(SMALL, workers=20, rate=10.0, seconds=75, faults=(some, down))
+    together, alone = play_together(errors, 1), play_together(replace(errors, fleet=False), 1)
+    assert together.figures.fleet_openings == 1
+    assert together.figures.probes < alone.figures.probes / 2
+    assert together.violations == ()
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_a_world_breaks_no_rule(name: str) -> None:
     """With one seed."""

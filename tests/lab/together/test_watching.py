@@ -130,3 +130,16 @@ def test_calls_above_the_fleets_limit_are_counted() -> None:
         worker.guidance, worker.circuit.state, worker.in_flight = RAMP, State.HALF_OPEN, 2
     scene.watch.admitted(scene.workers[1])
     assert scene.watch.overshoot == 1
+
+
+def test_probes_that_nobody_needs_are_not_counted_as_made_at_once() -> None:
+    """Where a worker calls freely, two probes are two calls of many; where all others wait, they are one too many."""
+    for state, at_once in ((State.CLOSED, 0), (State.OPEN, 2)):
+        scene = Scene()
+        scene.workers[2].circuit.state = state
+        for number in range(2):
+            circuit = scene.workers[number].circuit
+            circuit.state, circuit.is_probing = State.HALF_OPEN, True
+        for number in range(2):
+            scene.watch.admitted(scene.workers[number])
+        assert (scene.watch.probes, scene.watch.probes_at_once) == (2, at_once)
