@@ -108,7 +108,7 @@ def test_the_pace_to_go_back_to_is_the_best_one() -> None:
 
 @pytest.mark.parametrize(("passed", "let_in", "times"), [(0, 0, LATER), (1, 0, LATER), (2, 0, 1), (2, 1, 1)])
 def test_most_that_are_refused_are_a_limit(passed: int, let_in: int, times: int) -> None:
-    """The next test has one call, and the pace to fall from is a new one. Without a strong hint it comes three times as many refusals later."""
+    """The next test has one call, from a new pace to fall from. Without a strong hint it comes after three times as many refusals."""
     chance = ChanceRefusals()
     for _ in range(passed):
         _answered(chance)
