@@ -117,6 +117,7 @@ async def test_a_rejected_message_goes_to_the_dead_letters(rabbitmq: RabbitMQAdd
     app.bad = {1}
     await rabbitmq.publish(orders, numbers(3))
     async with app.app:
+        await until(lambda: len(app.done) == 2)
         await until(lambda: app.guarded.guard.totals().names[orders].ended == 3)
         await rabbitmq.becomes(dead, ready=1)
     assert await rabbitmq.depth(orders) == (0, 0)
