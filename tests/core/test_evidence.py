@@ -162,7 +162,7 @@ def test_who_judges_notes_how_many_bad_results_are_enough() -> None:
 
 def test_nothing_is_known_to_be_quick_at_first() -> None:
     """The first success is learnt, however short."""
-    evidence = Evidence(CircuitSettings(), {}, 0.0)
+    evidence = Evidence(CircuitSettings(), PermitsInFlight(inf), 0.0)
     assert (evidence.quick, evidence.longest) == (0.0, 0.0)
     evidence.succeeded_after(0.0025)
     assert (evidence.quick, evidence.longest) == (0.0025, 0.0025)
