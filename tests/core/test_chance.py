@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from holdgate.core.chance import CALM, DOUBTS, FALLEN, FIRST_AFTER, LATER, LATEST, SIZES, ChanceRefusals, Verdict
+from holdgate.core.chance import CALM, DOUBTS, FALLEN, FIRST_AFTER, LATER, LATEST, SIZES, ChanceRefusals, ChanceVerdict
 from holdgate.core.refusal_test import RefusalTest
 
 
@@ -26,7 +26,7 @@ def _tested(chance: ChanceRefusals) -> RefusalTest:
     raise AssertionError("nothing was tested")
 
 
-def _answered(chance: ChanceRefusals, let_in: int | None = None, asked: int | None = None) -> Verdict:
+def _answered(chance: ChanceRefusals, let_in: int | None = None, asked: int | None = None) -> ChanceVerdict:
     """What the next test shows when so many of its calls have asked, and so many were let in. None is all."""
     test = _tested(chance)
     asked = test.size if asked is None else asked
@@ -36,7 +36,7 @@ def _answered(chance: ChanceRefusals, let_in: int | None = None, asked: int | No
     return chance.conclude(test)
 
 
-def _conclude(chance: ChanceRefusals, test: RefusalTest, let_in: int) -> Verdict:
+def _conclude(chance: ChanceRefusals, test: RefusalTest, let_in: int) -> ChanceVerdict:
     """What a test shows when all of its calls have asked, and so many were let in."""
     for token in range(1, test.size + 1):
         test.start(token, 0.0)
@@ -80,11 +80,11 @@ def test_what_is_let_in_leads_to_the_next_test_and_the_last_is_an_answer() -> No
     sizes = []
     for _ in SIZES[:-1]:
         sizes.append(_tested(chance).size)
-        assert _answered(chance) is Verdict.HINT
+        assert _answered(chance) is ChanceVerdict.HINT
         assert not chance.is_known
         assert _refused(chance) is not None
     sizes.append(_tested(chance).size)
-    assert _answered(chance) is Verdict.CHANCE
+    assert _answered(chance) is ChanceVerdict.CHANCE
     assert chance.is_known
     assert tuple(sizes) == SIZES
 
@@ -92,7 +92,7 @@ def test_what_is_let_in_leads_to_the_next_test_and_the_last_is_an_answer() -> No
 def test_a_pace_that_has_fallen_far_is_tested() -> None:
     """At a tenth of a call a second a dozen refusals take an hour."""
     chance = ChanceRefusals()
-    assert _answered(chance, 0) is Verdict.LIMIT
+    assert _answered(chance, 0) is ChanceVerdict.LIMIT
     assert _refused(chance, 8.0) is None
     assert _refused(chance, 8.0 * FALLEN) is None
     assert _refused(chance, 8.0 * FALLEN * 0.99) is not None
@@ -108,11 +108,11 @@ def test_the_pace_to_go_back_to_is_the_best_one() -> None:
 
 @pytest.mark.parametrize(("passed", "let_in", "times"), [(0, 0, LATER), (1, 0, LATER), (2, 0, 1), (2, 1, 1)])
 def test_most_that_are_refused_are_a_limit(passed: int, let_in: int, times: int) -> None:
-    """The next test has one call, from a new pace to fall from. Without a strong hint it comes after three times as many refusals."""
+    """The next test has one call, and the pace to fall from is a new one. After a strong hint it comes as soon as the first one."""
     chance = ChanceRefusals()
     for _ in range(passed):
         _answered(chance)
-    assert _answered(chance, let_in) is Verdict.LIMIT
+    assert _answered(chance, let_in) is ChanceVerdict.LIMIT
     assert chance.best == 0.0
     for _ in range(FIRST_AFTER * times - 1):
         assert _refused(chance) is None
@@ -128,11 +128,11 @@ def test_half_that_are_refused_say_nothing_once(passed: int) -> None:
     for _ in range(passed):
         _answered(chance)
     half = SIZES[passed] // 2
-    assert _answered(chance, half) is Verdict.NOTHING
+    assert _answered(chance, half) is ChanceVerdict.NOTHING
     test = _refused(chance)
     assert test is not None
     assert test.size == SIZES[passed]
-    assert _answered(chance, half) is Verdict.LIMIT
+    assert _answered(chance, half) is ChanceVerdict.LIMIT
 
 
 def test_half_that_are_refused_are_forgotten_with_the_next_answer() -> None:
@@ -140,8 +140,8 @@ def test_half_that_are_refused_are_forgotten_with_the_next_answer() -> None:
     chance = ChanceRefusals()
     _answered(chance)
     _answered(chance, 1)
-    assert _answered(chance) is Verdict.HINT
-    assert _answered(chance, 2) is Verdict.NOTHING
+    assert _answered(chance) is ChanceVerdict.HINT
+    assert _answered(chance, 2) is ChanceVerdict.NOTHING
 
 
 def test_one_of_four_may_be_refused() -> None:
@@ -149,7 +149,7 @@ def test_one_of_four_may_be_refused() -> None:
     chance = ChanceRefusals()
     for _ in SIZES[:-1]:
         _answered(chance)
-    assert _answered(chance, SIZES[-1] - 1) is Verdict.CHANCE
+    assert _answered(chance, SIZES[-1] - 1) is ChanceVerdict.CHANCE
 
 
 def test_a_limit_is_tested_more_and_more_seldom() -> None:
@@ -170,7 +170,7 @@ def test_a_test_that_too_few_have_asked_in_shows_nothing() -> None:
     """There was no demand for it. The next refusal is tested again."""
     chance = ChanceRefusals()
     _answered(chance)
-    assert _answered(chance, asked=1) is Verdict.NOTHING
+    assert _answered(chance, asked=1) is ChanceVerdict.NOTHING
     test = _refused(chance)
     assert test is not None
     assert test.size == SIZES[1]
@@ -180,7 +180,7 @@ def test_a_test_that_too_few_have_asked_in_is_a_limit_if_those_were_refused() ->
     """Otherwise it would be made after each refusal."""
     chance = ChanceRefusals()
     _answered(chance)
-    assert _answered(chance, 0, asked=1) is Verdict.LIMIT
+    assert _answered(chance, 0, asked=1) is ChanceVerdict.LIMIT
 
 
 def test_no_test_is_wider_than_a_number_that_somebody_has_set() -> None:
@@ -224,7 +224,7 @@ def test_a_doubt_that_is_let_in_was_none() -> None:
     """The next three are excused again."""
     chance = _known()
     for _ in range(2 * DOUBTS):
-        assert _answered(chance) is Verdict.CHANCE
+        assert _answered(chance) is ChanceVerdict.CHANCE
         assert [chance.refuse() for _ in range(3)] == [True, True, True]
     assert chance.is_known
 
@@ -234,7 +234,7 @@ def test_refusals_that_grow_with_the_pace_end_the_excuse() -> None:
     chance = _known()
     for _ in range(DOUBTS):
         assert chance.is_known
-        assert _answered(chance, 0) is Verdict.LIMIT
+        assert _answered(chance, 0) is ChanceVerdict.LIMIT
         chance.let_in()
     assert not chance.is_known
     assert _refused(chance) is None
@@ -246,7 +246,7 @@ def test_a_limit_now_and_then_does_not_end_it() -> None:
     for _ in range(3 * DOUBTS):
         for _ in range(CALM):
             chance.let_in()
-        assert _answered(chance, 0) is Verdict.LIMIT
+        assert _answered(chance, 0) is ChanceVerdict.LIMIT
     assert chance.is_known
 
 

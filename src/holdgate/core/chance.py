@@ -39,7 +39,7 @@ DOUBTS = 3  # limits in a row with fewer than `CALM` calls between them: it was 
 CALM = 200
 
 
-class Verdict(Enum):
+class ChanceVerdict(Enum):
     """What a test has shown. NOTHING: too few calls have asked, and none of them was refused; or as many were let in as refused,
     for the first time."""
 
@@ -106,23 +106,23 @@ class ChanceRefusals:
         if self._passed or self._refusals >= self._wait or pace < FALLEN * self.best:
             self.test = RefusalTest(self._sizes[self._passed], now)
 
-    def conclude(self, test: RefusalTest) -> Verdict:
+    def conclude(self, test: RefusalTest) -> ChanceVerdict:
         """Judge a test that is over."""
         self.test = None
         was_even, self._is_even = self._is_even, 2 * test.let_in == test.size
         if test.let_in == test.asked < test.size or (self._is_even and not was_even):
-            return Verdict.NOTHING
+            return ChanceVerdict.NOTHING
         self._is_even = False
         self._evidence = 0.0
         if 2 * test.let_in <= test.size:
             self._find_limit()
-            return Verdict.LIMIT
+            return ChanceVerdict.LIMIT
         if not self.is_known:
             self._passed += 1
             if self._passed < len(self._sizes):
-                return Verdict.HINT
+                return ChanceVerdict.HINT
             self._find_chance()
-        return Verdict.CHANCE
+        return ChanceVerdict.CHANCE
 
     def _find_chance(self) -> None:
         self.is_known = True

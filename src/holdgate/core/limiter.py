@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdgate.core.chance import ChanceRefusals, Verdict
+from holdgate.core.chance import ChanceRefusals, ChanceVerdict
 from holdgate.core.experiments import Budget
 from holdgate.core.limits import LimiterSnapshot
 from holdgate.core.outcomes import Outcome, Told
@@ -373,8 +373,8 @@ class Limiter:
 
     def _conclude(self, test: RefusalTest, now: float) -> None:
         verdict = self._chance.conclude(test)
-        if verdict is not Verdict.LIMIT and test.let_in:
-            self._open(now, is_chance=verdict is Verdict.CHANCE)
+        if verdict is not ChanceVerdict.LIMIT and test.let_in:
+            self._open(now, is_chance=verdict is ChanceVerdict.CHANCE)
         elif test.asked:
             self._gate.refuse(now, None)
 

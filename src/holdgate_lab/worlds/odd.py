@@ -13,8 +13,8 @@ from random import Random
 
 from holdgate_lab.worlds.answers import FarEnd, HttpAnswer
 from holdgate_lab.worlds.catalogue import rate, window
-from holdgate_lab.worlds.far_ends import TOO_MANY, Capricious, Changing, FixedWindow, Servers, TokenBucket, around, quick, steady
-from holdgate_lab.worlds.odd_ends import BanningLonger, Crowded, RefusingLate, Renaming, Sliding, Weighing, dated, waves
+from holdgate_lab.worlds.far_ends import TOO_MANY, Capricious, Changing, FixedWindow, Servers, TokenBucket, around, steady
+from holdgate_lab.worlds.odd_ends import BanningLonger, Crowded, RefusingLate, Renaming, Sliding, WeighingBucket, dated, waves
 from holdgate_lab.worlds.world import LimitedWorld, Promise
 
 
@@ -40,7 +40,7 @@ def by_bytes(seconds: float = 1200.0) -> LimitedWorld:
         name="by-bytes",
         teaches="10 MB a second, and 20 together. Nine of ten calls have 0.5 MB, and one has 5.5; 429 beyond.",
         seconds=seconds,
-        make=lambda chance: Weighing(chance, 10.0, 20.0, _half_or_eleven_times),
+        make=lambda chance: WeighingBucket(chance, 10.0, 20.0, _half_or_eleven_times),
         best=lambda end: 10 * end + 20,
         promise=Promise(goodput=0.6, waste=0.025),
     )
@@ -98,9 +98,13 @@ def milliseconds(seconds: float = 1200.0) -> LimitedWorld:
         name="milliseconds",
         letter="",
         teaches="600 calls a minute, and every answer says in milliseconds when the window ends, without saying that it means them.",
-        make=lambda chance: FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_in_milliseconds),
+        make=_with_milliseconds,
         promise=Promise(goodput=0.9, waste=0.015),
     )
+
+
+def _with_milliseconds(chance: Random) -> FarEnd:
+    return FixedWindow(chance, 600, 60.0, chance.uniform(0, 60), tells=_in_milliseconds)
 
 
 def _in_milliseconds(remaining: int, reset: float) -> Mapping[str, str]:
@@ -138,9 +142,13 @@ def counts_refused(seconds: float = 1200.0) -> LimitedWorld:
         sliding(seconds),
         name="counts-refused",
         teaches="The same, and a call that is refused counts as well: whoever hammers is never let in again.",
-        make=lambda chance: Sliding(chance, 100, 10.0, counts_refused=True),
+        make=_counts_refused,
         promise=Promise(goodput=0.7, waste=0.02),
     )
+
+
+def _counts_refused(chance: Random) -> FarEnd:
+    return Sliding(chance, 100, 10.0, counts_refused=True)
 
 
 def cap_retry_after(seconds: float = 1200.0) -> LimitedWorld:
@@ -207,9 +215,13 @@ def without_burst(seconds: float = 1200.0) -> LimitedWorld:
         name="without-burst",
         letter="",
         teaches="10 calls a second, each at least a tenth of a second after the one before; 429 otherwise.",
-        make=lambda chance: TokenBucket(chance, steady(10), 1, latency=quick),
+        make=_without_burst,
         promise=Promise(goodput=0.8, waste=0.01),
     )
+
+
+def _without_burst(chance: Random) -> FarEnd:
+    return TokenBucket(chance, steady(10), 1)
 
 
 ODD_WORLDS: Mapping[str, LimitedWorld] = {

@@ -22,7 +22,7 @@ _NO = HttpAnswer(TOO_MANY)
 _BEGAN = datetime(2026, 11, 30, tzinfo=UTC)
 
 
-class Weighing:
+class WeighingBucket:
     """Lets `rate` units a second through, such as bytes or a model's tokens, and as many as `room` together. A call weighs what it weighs.
 
     `weighs` draws what a call weighs. What was refused comes again: the next call that arrives is that one.

@@ -10,7 +10,7 @@ from holdgate import http
 from holdgate.testing import run_virtual
 from holdgate_lab.worlds.answers import CountingClient, FarEnd, HttpAnswer, StatusError
 from holdgate_lab.worlds.far_ends import TokenBucket, steady
-from holdgate_lab.worlds.odd_ends import BanningLonger, Crowded, RefusingLate, Renaming, Sliding, Weighing, dated, waves
+from holdgate_lab.worlds.odd_ends import BanningLonger, Crowded, RefusingLate, Renaming, Sliding, WeighingBucket, dated, waves
 
 CHANCE = Random(1)
 
@@ -39,7 +39,7 @@ def test_what_is_weighed_comes_again_until_there_is_room() -> None:
     """Two of two fit into five, and a third does when a second has brought one more."""
 
     async def scene() -> None:
-        end = Weighing(CHANCE, 1.0, 5.0, lambda _: 2.0)
+        end = WeighingBucket(CHANCE, 1.0, 5.0, lambda _: 2.0)
         assert await statuses(end, 3) == [200, 200, 429]
         await asyncio.sleep(1.0)
         assert await statuses(end, 1) == [200]
