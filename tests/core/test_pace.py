@@ -350,7 +350,7 @@ def test_a_refused_ramp_leaves_at_most_a_third_undone() -> None:
 
 
 def test_trap_who_ramps_most_keeps_most() -> None:
-    """A ramp of half as much again may be what a bucket had saved up. What was let in counts, and half of a yield is the price."""
+    """A ramp of half as much again may be what a bucket had saved up. What was let in counts, and a part of a yield is the price."""
     pace = _found(10.0)
     now = pace.next_at()
     while (pace.rate or 0) < 13:

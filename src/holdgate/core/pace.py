@@ -16,9 +16,9 @@ but an agreement. Nobody can speak with the others, so all follow one rule that 
     hold    while three refusals in a row show the same limit: then nobody else draws from it (sole_use.py)
 
 A worker that is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the
-larger is refused more often. One that is refused in its own ramp has its answer, and yields half as much: the one that has most ramps most,
-and would keep it for ever if ramps cost nothing. If the pace had doubled by then, something has changed, and it is measured again as at
-first.
+larger is refused more often. One that is refused in its own ramp has its answer, and yields a quarter as much: the one that has most ramps
+most, and would keep it for ever if ramps cost nothing. If the pace had doubled by then, something has changed, and it is measured again as
+at first.
 
 Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and one that has cost more is followed by as many
 more calls. A climb costs one in the time in which a quarter is regained, about a minute at one call a second. Under that no climb is faster
@@ -57,6 +57,7 @@ RAMP_STARTS = 4
 RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
 SHORT_OF = 1.4  # a ramp doubles its steps, so what it reached is over what is possible by less than this, unless a burst was saved up
 SAVED_UP = 1.7  # times the pace a ramp may reach on what a bucket has saved up: up to there only what was let in counts
+RAMP_SHARE = 0.25  # of a yield, for a ramp that was refused: its refusal was its own doing, and who has most ramps most
 CHANGED = 2.0  # and at this many times the dependency is another than it was
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
@@ -279,7 +280,7 @@ class LearnedPace:
             self._begin(now, rate / CHANGED)
         else:
             reached = rate / SHORT_OF if rate > SAVED_UP * self._base else min(measured, rate / SHORT_OF)
-            self._begin(now, max(self._base * (1 - HALF * _share(self._base)), reached))
+            self._begin(now, max(self._base * (1 - RAMP_SHARE * _share(self._base)), reached))
 
     def _begin(self, now: float, base: float) -> None:
         self._base = self.rate = base = max(SLOWEST, base)

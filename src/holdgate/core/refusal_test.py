@@ -4,7 +4,7 @@ Theory of operation
 ===================
 
 A rate limit has no token right after a refusal. A quick one has a token again before the first of them can ask, and not before the fourth
-does. So a test counts only if all of its calls have begun at once: with less demand than that it shows nothing.
+does. So a test counts only if all of its calls have begun in parallel: with less demand than that it shows nothing.
 
 It is over when each result is known. A call that is silent counts as let in, because refusals are quick and answers may take seconds.
 """

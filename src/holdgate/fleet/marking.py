@@ -20,7 +20,7 @@ from holdgate.fleet.records import LARGEST_NUMBER, Bad, Good, StageTally
 FIRST_FAILURES = 3.0
 FIRST_FAILURES_PER_SECOND = 0.15
 
-# The lines about failures after which nobody has a first one to write: at once and per second, for each worker, and for so many workers at
+# The lines about failures after which nobody has a first one to write: so many immediately, and so many per second, for each worker, and for so many workers at
 # least. One of each worker is what an outage begins with.
 ALL_FAILURES = 1.0
 ALL_FAILURES_PER_SECOND = 0.12
@@ -35,7 +35,7 @@ TALLY_EVERY = 1.0
 
 
 class _Allowance:
-    """So many lines at once, and so many more per second."""
+    """So many lines immediately, and so many more per second."""
 
     __slots__ = ("_at", "_left", "_most", "_per_second")
 

@@ -111,7 +111,7 @@ class Hand:
         return True
 
     def bury(self, delivery: ShareDelivery) -> None:
-        """Note that the dead letter of a record is confirmed, which says nothing of the dependency. It is committed at once.
+        """Note that the dead letter of a record is confirmed, which says nothing of the dependency. It is committed immediately.
 
         Until then the end of the process would cost a second letter.
         """

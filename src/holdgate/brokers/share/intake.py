@@ -184,12 +184,12 @@ class ShareIntake:
     def begin_letter(self, delivery: Delivery[Message]) -> bool:
         """Return whether the dead letter of a rejected record is to be sent now: its lock lasts long enough for the letter and the accept.
 
-        A copy has no lock, and no letter: whoever has its record rejects that (settled.py).
+        A copy has no lock, and no letter: the worker that has its record rejects that (settled.py).
         """
         return not isinstance(delivery, ShareDelivery) or self._supervisors[delivery.source].begin_letter(delivery)
 
     def letter_ended(self, delivery: Delivery[Message], *, confirmed: bool) -> None:
-        """Note that a letter is `confirmed`, or has failed, whoever has the record by now: here it gets no second one."""
+        """Note that a letter is `confirmed`, or has failed, also where another worker has the record by now: here it gets no second one."""
         if isinstance(delivery, ShareDelivery):
             self._supervisors[delivery.source].letter_ended(delivery, confirmed=confirmed)
 

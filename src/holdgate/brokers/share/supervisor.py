@@ -219,7 +219,7 @@ class ShareSupervisor:
         elif hand.is_copy:
             hand.put_aside(delivery)
             self._copies = [copy for copy in self._copies if copy.place != delivery.place]
-            log.info("%s: a copy was rejected; whoever gets its record writes the dead letter", self.source)
+            log.info("%s: a copy was rejected; the worker that gets its record writes the dead letter", self.source)
             self._woken.set()
         return may
 
