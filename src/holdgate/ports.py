@@ -252,12 +252,12 @@ class Locking(Protocol):
     def begin_letter(self, delivery: Delivery[Any]) -> bool:
         """Return whether the letter of a rejected delivery is to be sent now: the message is ours, and stays so until it is settled.
 
-        Otherwise the guard lets go of the delivery without settling it: the worker that has the message next rejects it, or it has its letter.
+        Otherwise the guard lets go of the delivery without settling it: the worker that has it next rejects it, or it has its letter.
         """
         ...
 
     def letter_ended(self, delivery: Delivery[Any], *, confirmed: bool) -> None:
-        """Note that a letter which was begun is `confirmed`, or has failed, also where another worker has the message by now. Never raises."""
+        """Note that a letter which was begun is `confirmed`, or has failed, also if another worker has the message. Never raises."""
         ...
 
 

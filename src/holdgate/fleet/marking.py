@@ -20,8 +20,8 @@ from holdgate.fleet.records import LARGEST_NUMBER, Bad, Good, StageTally
 FIRST_FAILURES = 3.0
 FIRST_FAILURES_PER_SECOND = 0.15
 
-# The lines about failures after which nobody has a first one to write: so many immediately, and so many per second, for each worker, and for so many workers at
-# least. One of each worker is what an outage begins with.
+# The lines about failures after which nobody has a first one to write: so many immediately, and so many per second, for each worker, and
+# for so many workers at least. One of each worker is what an outage begins with.
 ALL_FAILURES = 1.0
 ALL_FAILURES_PER_SECOND = 0.12
 LEAST_WORKERS = 20

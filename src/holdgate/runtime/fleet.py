@@ -2,7 +2,7 @@
 
 Theory of operation. The rules are pure (`FleetMember`), and the log is somebody else's (`Wire`). What is here stands between them and the
 guard's turn. A turn looks at the circuits that are not plainly well, has each go by what the fleet says, and hands the wire what is to be
-written. It never waits for anything. What the wire reads goes to the rules immediately, and asks for a turn if they say that it is a reason.
+written. It never waits for anything. What the wire reads goes to the rules immediately, and asks for a turn if they say so.
 
 In quiet times a turn only compares two numbers for each dependency here: the failures in a row, and the state.
 

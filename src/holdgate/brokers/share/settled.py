@@ -9,9 +9,9 @@ by its lock and the other by a copy, would write two letters of it. So a letter 
 
 - It is begun only before the time at which records go back. What is rejected later goes back, and its next worker rejects it.
 - Where one is under way then, the record stays until the letter has ended, or until the broker's answer would come too late.
-- A copy has no lock, and so no letter: it is put aside, and the worker that gets the record rejects that. One whose record the broker does not
-  have any more has no other way out than its letter. Neither has one whose letter had failed while its record was ours: without a target
-  for letters nobody can reject it, and to wait with the record in hand would cost its deliveries.
+- A copy has no lock, and so no letter: it is put aside, and the worker that gets the record rejects that. One whose record the broker does
+  not have any more has no other way out than its letter. Neither has one whose letter had failed while its record was ours: without a
+  target for letters nobody can reject it, and to wait with the record in hand would cost its deliveries.
 - One that is confirmed too late is remembered here, and its record accepted when it comes again.
 
 What is left: a process that dies, or loses its connection, between the confirmation and the accept; a target that takes longer than the
