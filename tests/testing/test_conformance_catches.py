@@ -11,6 +11,7 @@ import pytest
 from holdgate.brokers.share import ShareDelivery
 from holdgate.brokers.share import intake as share_intake
 from holdgate.brokers.share.hand import Hand
+from holdgate.brokers.share.settled import Settled
 from holdgate.brokers.share.supervisor import Line, ShareSupervisor
 from holdgate.flow.batch import Batch, batches_of
 from holdgate.flow.message import Backlog, Delivery, Settlement, Source
@@ -411,7 +412,7 @@ class ForgetsWhatProbesHaveSettled(ShareSupervisor):
 
     def _remember(self, handled: Sequence[ShareDelivery]) -> None:
         super()._remember(handled)
-        self._handled.clear()
+        self._settled = Settled()
 
 
 class SettlesByPlace(ShareSupervisor):
@@ -425,7 +426,7 @@ class SettlesByPlace(ShareSupervisor):
 class ForgetsTheLastDelivery(ShareSupervisor):
     """What the broker archives is kept like everything else: until two of it are settled."""
 
-    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery]) -> Sequence[ShareDelivery]:
+    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery], until: float) -> Sequence[ShareDelivery]:
         return []
 
 
