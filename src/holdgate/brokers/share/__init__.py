@@ -5,6 +5,8 @@ That consumer is a preview, whose names and behaviour may change with each minor
 
 from __future__ import annotations
 
+from importlib import metadata as _metadata
+
 from holdgate.errors import MissingExtra
 
 try:
@@ -15,7 +17,7 @@ except ImportError as error:
 # The minor version that was run. The pin of the extra `confluent` in pyproject.toml is the same.
 _RUN = (2, 16)
 
-_version = str(_confluent_kafka.version())
+_version = _metadata.version("confluent-kafka")  # what confluent-kafka says itself is a str here, and a tuple in older ones
 _WHY = f"needs confluent-kafka {_RUN[0]}.{_RUN[1]}, got {_version}, whose ShareConsumer, a preview, may differ"
 if tuple(int(part) for part in _version.split(".")[:2]) != _RUN:
     raise MissingExtra(f"ShareIntake {_WHY}: pip install 'holdgate[confluent]'")
@@ -25,6 +27,6 @@ from holdgate.brokers.share.intake import ShareIntake  # noqa: E402
 from holdgate.brokers.share.supervisor import LateAccept  # noqa: E402
 from holdgate.brokers.share.terms import ShareDiagnosis, ShareTerms  # noqa: E402
 
-del _RUN, _WHY, _confluent_kafka, _version
+del _RUN, _WHY, _confluent_kafka, _metadata, _version
 
 __all__ = ["LateAccept", "ShareDelivery", "ShareDiagnosis", "ShareIntake", "ShareTerms"]
