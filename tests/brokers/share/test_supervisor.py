@@ -411,6 +411,24 @@ def test_a_letter_that_is_confirmed_too_late_is_the_only_one(bed: Bed) -> None:
     play(bed, story)
 
 
+def test_a_letter_that_never_ends_does_not_stop_the_topic(bed: Bed) -> None:
+    """A target of the user's own may hang: after a minute a copy may have the letter."""
+
+    async def story() -> None:
+        bed.broker.produce("orders", b"0")
+        at = await bed.open()
+        (bad,) = await at.take(ORDERS, 1)
+        assert bed.intake.begin_letter(bad)
+        await at.for_a_while(LOCK + 40)
+        assert len(at.received) == 1
+        (_, copy) = await at.take(ORDERS, 2)
+        assert bed.intake.begin_letter(copy)
+        bed.intake.letter_ended(copy, confirmed=True)
+        await at.until(lambda: bed.record(0).state is ShareState.ACCEPTED, "it was accepted when it came again")
+
+    play(bed, story)
+
+
 def test_a_letter_that_fails_after_its_record_has_gone_back_is_tried_by_a_copy(bed: Bed) -> None:
     """The target for letters is away. To wait for it with the record in hand would use up its deliveries, so a copy may have the letter."""
 

@@ -13,6 +13,7 @@ by its lock and the other by a copy, would write two letters of it. So a letter 
   not have any more has no other way out than its letter. Neither has one whose letter had failed while its record was ours: without a
   target for letters nobody can reject it, and to wait with the record in hand would cost its deliveries.
 - One that is confirmed too late is remembered here, and its record accepted when it comes again.
+- One that has no answer for a minute is taken for failed: a target that hangs must not stop the topic.
 
 What is left: a process that dies, or loses its connection, between the confirmation and the accept; a target that takes longer than the
 rest of a lock, or is away for longer than a lock while several workers have the record in turn. Each of these may cost a second letter.

@@ -7,7 +7,7 @@ The task makes all calls of its consumer, one after the other. It compares what 
     records in hand, lock nearly over    end handlers and letters, commit, release the rest; while the source is held: unsubscribe, too
     nothing in hand, must not fetch      unsubscribe, and sleep
     copies in memory, may fetch          offer them
-    a letter's fate is not known         sleep
+    a letter's fate is not known         sleep, for a minute at most
     nothing in hand, may fetch           subscribe, and poll
 
 A hold of one worker costs each record at most one delivery, however long it lasts. Records in hand stay there while their lock lasts: a
@@ -84,6 +84,8 @@ _COMMIT_EVERY = 0.5
 _COMMIT_WITHIN = 10.0
 _CLOSE_WITHIN = 10.0
 _FLUSH_WITHIN = 15.0
+# For a letter whose record has gone back. aiokafka's producer gives one up after 40 s; a target of a user's own may never end.
+_LETTERS_WITHIN = 60.0
 # Seconds after an error of a poll: librdkafka connects again by itself.
 _RETRY_AFTER = 1.0
 # A poll that begins later than this after an empty one does not wait: what is there was locked meanwhile.
@@ -179,6 +181,7 @@ class ShareSupervisor:
         self._letters = Letters()
         self._suspects = Suspects()
         self._unknown: list[ShareDelivery] = []  # went back while their letters were under way
+        self._letters_until = 0.0  # when these are given up
         self._number = 0
         self._stopping = False
         self._flushes: list[asyncio.Future[bool]] = []
@@ -319,8 +322,19 @@ class ShareSupervisor:
         offered = [each for each in (*self._doomed, *self._copies) if not self._letters.is_under_way(each.place)]
         if offered:
             self._take_in_hand(self._lines[0], offered, None)
+        elif (left := self._letters_until - asyncio.get_running_loop().time()) > 0:
+            await self._wait(left)
         else:
-            await self._wait(None)
+            self._give_letters_up()
+
+    def _give_letters_up(self) -> None:
+        """Have copies try again what the target for letters does not answer: a second letter is better than a topic that stands still."""
+        log.warning("%s: letters are not confirmed within %g s: their records are tried again", self.source, _LETTERS_WITHIN)
+        for each in (*self._doomed, *self._copies, *self._unknown):
+            if self._letters.is_under_way(each.place):
+                self._letters.end(each.place, confirmed=False)
+        self._copies += self._unknown
+        self._unknown = []
 
     async def _poll_beside(self, hands: Sequence[Hand], plan: SourcePlan) -> None:
         """Poll by the second consumer, if all that the first has in hand has failed; else wait."""
@@ -494,6 +508,7 @@ class ShareSupervisor:
         ended = [(line, line.hand) for line in self._lines if line.hand is not None]
         for line, _ in ended:
             line.hand = None
+        self._letters_until = asyncio.get_running_loop().time() + _LETTERS_WITHIN
         self.arrived.clear()
         return ended
 
