@@ -140,7 +140,8 @@ async def test_the_app_before_loses_orders_on_rabbitmq(rabbitmq: RabbitMQAddress
             payments.is_up = True
             await rabbitmq.publish(orders, AFTER)
             await app.until(lambda: sorted(payments.charged) == BEFORE + AFTER)
-        assert await rabbitmq.waiting_once_free(orders) == []
+        # The last order may come again: it was charged, and Ctrl-C may have come before its ack.
+        assert {found.body for found in await rabbitmq.waiting_once_free(orders)} <= set(AFTER)
 
 
 async def test_the_test_of_an_app_with_a_control_passes() -> None:

@@ -55,7 +55,8 @@ async def test_the_handler_before_loses_messages_in_an_outage(rabbitmq: RabbitMQ
             payments.is_up = True
             await rabbitmq.publish(orders, AFTER)  # charged after the worker has heard of the refusals, and said what it makes of them
             await worker.until(lambda: sorted(payments.charged) == BEFORE + AFTER)
-        assert await rabbitmq.waiting_once_free(orders) == []
+        # The last order may come again: it was charged, and Ctrl-C may have come before its ack.
+        assert {found.body for found in await rabbitmq.waiting_once_free(orders)} <= set(AFTER)
         assert sorted(payments.charged) == BEFORE + AFTER
 
 
