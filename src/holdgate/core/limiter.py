@@ -67,8 +67,8 @@ SILENT = 4.0
 # A failure that took longer than an answer, and at least so many seconds, was decided by no service: it was given up in a queue.
 SLOW = 1.0
 
-# The usual latency is a mean over about this many calls. One that took longer than this many seconds counts as so many: a machine that slept
-# for a night in the middle of it must not make every outage of the next day look like a usual answer.
+# The usual latency is a mean over about this many calls. One that took longer than LONGEST_LATENCY (seconds) counts as so many: a machine
+# that slept for a night in the middle of it must not make every outage of the next day look like a usual answer.
 LATENCIES = 32
 LONGEST_LATENCY = 600.0
 
