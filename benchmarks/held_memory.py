@@ -232,9 +232,8 @@ def as_line(row: Row, seen: dict[str, float]) -> str:
 
 
 async def run(bootstrap: str | None, rows: tuple[Row, ...]) -> None:
-    print(
-        f"CPython {platform.python_version()}, aiokafka {aiokafka.__version__}; `Guard(memory=64 MiB)`, each row watched for 12 s from its first record on\n"
-    )
+    versions = f"CPython {platform.python_version()}, aiokafka {aiokafka.__version__}"
+    print(f"{versions}; `Guard(memory=64 MiB)`, each row watched for 12 s from its first record on\n")
     print(
         "| loop | partitions | records | handlers | peak, MB above the start | at the end | handled, MB | bytes fetched per byte handled |"
     )

@@ -30,8 +30,8 @@ class _Link:
 class Proxy:
     """Listens on 127.0.0.1 and passes everything on to `target` until told otherwise. `async with` starts and stops it.
 
-    `port` 0: any free one, which nobody else gets while the proxy refuses. `delay`: seconds that each piece waits in each direction, order kept. `links_made` counts the connections
-    that came in.
+    `port` 0: any free one, which nobody else gets while the proxy refuses. `delay`: seconds that each piece waits in each direction, order
+    kept. `links_made` counts the connections that came in.
     """
 
     def __init__(self, target: tuple[str, int], *, port: int = 0, delay: float = 0.0) -> None:

@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.long_file]
 
 # Two processes with the default multiplier.
 IN_HAND = 2 * PREFETCH
+# Seconds. A quorum queue that is younger may be lost by a kill.
+GROWN_UP = 4.0
 
 
 @pytest.mark.parametrize(
@@ -355,6 +357,7 @@ async def test_a_broker_that_restarts_in_a_hold_hands_everything_out_again(fresh
         shop.work()
         await shop.opened()
         await fresh_rabbitmq.becomes(orders, ready=12 - IN_HAND)
+        await asyncio.sleep(GROWN_UP)
         fresh_rabbitmq.kill()
         await fresh_rabbitmq.start()
         await fresh_rabbitmq.becomes(orders, consumers=1)
