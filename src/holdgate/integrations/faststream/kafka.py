@@ -31,7 +31,7 @@ which of its records is bad.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias
 
@@ -242,11 +242,11 @@ class KafkaStation:
         """Return whether a record came from a broker."""
         return isinstance(getattr(raw, "consumer", None) if self._has_several else self._subscriber.consumer, AIOKafkaConsumer)
 
-    async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
-        """Run the handler if the record may start. Raises Held if not."""
+    def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Awaitable[Any]:
+        """Begin the attempt, and return the handler's coroutine, if the record may start. Raises Held if not."""
         lane = visit.lane = self._admit(message.raw_message)
         lane.begin()
-        return await call_next(message)
+        return call_next(message)
 
     def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
         lane = visit.lane
