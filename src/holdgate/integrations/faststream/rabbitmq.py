@@ -207,11 +207,12 @@ class RabbitMQStation:
 
     def _is_over(self, lane: GuestLane, delivery: QueuedMessage, message: StreamMessage[Any], error: BaseException | None) -> bool:
         """End an attempt, and return whether it was the message's last one. Raises Held if it was, and its result is not to be published."""
-        if error is None and message.committed is None and lane.is_plain:
-            if lane.succeed() is not Verdict.DONE:  # its channel is gone: the message comes again
-                delivery.consumed = False
-                raise Held
+        plainly = lane.end_plainly() if error is None and message.committed is None else None
+        if plainly is Verdict.DONE:
             return True
+        if plainly is not None:  # its channel is gone: the message comes again
+            delivery.consumed = False
+            raise Held
         verdict = self._end(lane, delivery, None if message.committed is not None else meant_by(delivery, None, error))
         if error is None and verdict is Verdict.DONE:
             return True
