@@ -80,13 +80,13 @@ async def test_a_failed_message_is_tried_again_where_it_is(rabbitmq: RabbitMQAdd
     @app.subscriber(orders)
     async def handle(number: int, message: RabbitMessage) -> None:
         redelivered.append(bool(message.raw_message.redelivered))
+        if app.started[1] == 3:  # here, and not in the test: the next attempt may begin before the test comes to see the third one
+            app.bad.clear()
         await app.work(number)
 
     app.bad = {1}
     await rabbitmq.publish(orders, numbers(3))
     async with app.app:
-        await until(lambda: app.failed[1] == 3)
-        app.bad.clear()
         await until(lambda: len(app.done) == 3)
     assert app.started[1] == 4
     assert redelivered == [False] * 6
