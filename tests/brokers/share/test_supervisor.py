@@ -8,75 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from tests.brokers.share.model import ModelBroker, ModelClient
+from tests.brokers.share.bed import BODIES, LIMIT, LOCK, ORDERS, play
+from tests.brokers.share.model import ModelClient
 
 from holdgate.brokers.share import LateAccept
 from holdgate.errors import IntakeError
-from holdgate.flow.message import DeadLetter, Queue, Settlement
+from holdgate.flow.message import DeadLetter, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.testing import run_virtual
-from holdgate.testing.conformance import RecordingListener, Station
 from holdgate.testing.memory import ShareState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from holdgate.brokers.share import ShareIntake
-
-ORDERS = Queue("orders")
-LOCK = 15.0
-LIMIT = 5
-BODIES = (b"0", b"1", b"2")
-
-
-class Bed:
-    """One topic on the model, and an intake of it that is driven as a guard would."""
-
-    patience = 120.0
-    quiet = 1.0
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.broker = ModelBroker("orders", lock=LOCK, limit=LIMIT)
-        self.broker.install(monkeypatch)
-        self.listener = RecordingListener()
-        self.intake: ShareIntake = self.broker.intake()
-
-    async def open(self, **settings: Any) -> Station:
-        self.intake = self.broker.intake(**settings)
-        await self.intake.open(self.listener)
-        return Station(self, self.intake, self.listener)  # type: ignore[arg-type]
-
-    @property
-    def client(self) -> ModelClient:
-        return self.broker.clients[-1]
-
-    def record(self, number: int) -> Any:
-        return self.broker.groups["orders"].record(number)
-
-    def deliver(self, times: int) -> None:
-        """Let another member use up so many deliveries of each record, without a lock that lasts."""
-        group = self.broker.groups["orders"]
-        now = asyncio.get_running_loop().time()
-        for _ in range(times):
-            group.acquire("other", 100, now)
-            group.leave("other", now)
-
-
-@pytest.fixture
-def bed(monkeypatch: pytest.MonkeyPatch) -> Bed:
-    return Bed(monkeypatch)
-
-
-def play(bed: Bed, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story in virtual time, and close the intake."""
-
-    async def whole() -> None:
-        try:
-            await story()
-        finally:
-            await bed.intake.close()
-
-    run_virtual(whole())
+    from tests.brokers.share.bed import Bed
 
 
 def test_records_are_settled_before_the_next_poll(bed: Bed) -> None:

@@ -23,7 +23,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer
+from confluent_kafka import (
+    AcknowledgeType,
+    IllegalStateException,
+    KafkaError,
+    KafkaException,
+    Message,
+    ShareConsumer,
+    TopicCollection,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from holdgate.errors import IntakeError
@@ -33,6 +41,8 @@ T = TypeVar("T")
 
 # Seconds for the broker to answer a question at the start, as for the other intakes.
 _CONNECT_WITHIN = 15.0
+# librdkafka's level of a log: the consumer beside it says that a broker is away, and once is enough.
+_QUIET = 2
 # What ends an intake: nothing but an operator mends these.
 _FINAL = frozenset(
     {
@@ -44,6 +54,8 @@ _FINAL = frozenset(
         KafkaError.UNSUPPORTED_SASL_MECHANISM,
     }
 )
+# What the broker answers about a topic that does not exist, or does not exist any more.
+_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_ID, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,12 @@ def as_intake_error(error: KafkaException, topic: str) -> IntakeError | None:
     if found.code() in _FINAL or found.fatal():
         return IntakeError(f"{topic}: the broker refuses this share consumer ({found.name()}): check its settings and its permissions")
     return None
+
+
+def is_gone(error: BaseException) -> bool:
+    """Return whether this says that a topic does not exist any more."""
+    found = error.args[0] if error.args else None
+    return isinstance(found, KafkaError) and found.code() in _GONE
 
 
 class ShareClient:
@@ -147,12 +165,13 @@ class ShareClient:
 
 
 class Admin:
-    """What an intake asks the broker before it reads: topics, and the settings of its share group."""
+    """What an intake asks the broker before it reads, and beside that: topics, and the settings of its share group."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = ("group.", "share.", "max.poll.", "fetch.")
         self._settings = {name: value for name, value in settings.items() if not name.startswith(own)}
         self._where = str(settings.get("bootstrap.servers"))
+        self._asker: Any = None  # kept from one question to the next: they come again and again
 
     async def topics(self) -> frozenset[str]:
         """Return all topics that this user may see. Raises IntakeError where nobody answers."""
@@ -161,6 +180,22 @@ class Admin:
     async def group_settings(self, group: str) -> Mapping[str, str]:
         """Return the settings of a group, those of the broker included; nothing where this user may not ask for them."""
         return await asyncio.to_thread(self._group_settings, group)
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        """Return the id of each topic, None for one that does not exist. What is not known now is left out."""
+        return await asyncio.to_thread(self._topic_ids, topics)
+
+    def _topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        if self._asker is None:
+            self._asker = AdminClient({"log_level": _QUIET, **self._settings})
+        found: dict[str, str | None] = {}
+        for topic, answer in self._asker.describe_topics(TopicCollection(list(topics)), request_timeout=_CONNECT_WITHIN).items():
+            try:
+                found[topic] = str(answer.result().topic_id)
+            except KafkaException as error:
+                if is_gone(error):
+                    found[topic] = None
+        return found
 
     def _topics(self) -> frozenset[str]:
         try:

@@ -9,6 +9,7 @@ What happens when
 - a message is settled: the hand that it came in notes it (hand.py), and the supervisor commits.
 - a hold lasts nearly as long as the lock: supervisor.py releases what is in hand, and keeps copies.
 - a message is rejected: settled.py says whether its letter may be sent, and what becomes of the record.
+- a topic is deleted: nothing tells a share consumer, so topic_watch.py asks now and then, and ends the intake.
 - a record was accepted too late: the log and `on_late_accept` say so. It comes again; here it is then accepted without a handler.
 - it opens and closes: terms.py refuses settings and says what the group's terms are; each supervisor releases everything and closes.
 
@@ -35,6 +36,7 @@ from holdgate.brokers.share.backlog import ShareBacklogs
 from holdgate.brokers.share.client import Admin, ShareClient
 from holdgate.brokers.share.hand import ShareDelivery
 from holdgate.brokers.share.supervisor import LateAccept, ShareSupervisor
+from holdgate.brokers.share.topic_watch import TopicWatch
 from holdgate.brokers.share.terms import (
     ShareDiagnosis,
     ShareTerms,
@@ -114,6 +116,7 @@ class ShareIntake:
         self._on_late_accept = on_late_accept
         self._terms = self._derive({})
         self._backlogs = ShareBacklogs(self._settings, self.group, topics)
+        self._watch: TopicWatch | None = None
         self._supervisors: dict[Source, ShareSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
@@ -256,8 +259,12 @@ class ShareIntake:
                 failed=self._bell.fail,
             )
             self._tasks.append(supervisor.start())
+        self._watch = TopicWatch(Admin(self._settings), self._names, str(self._settings["bootstrap.servers"]), self._bell.fail)
+        self._watch.start()
 
     async def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         for supervisor in self._supervisors.values():
             supervisor.stop()
         if self._tasks and not self._lifetime.given_up:

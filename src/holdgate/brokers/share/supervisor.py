@@ -61,7 +61,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Message
 
-from holdgate.brokers.share.client import ShareClient, as_intake_error, describe, place_of
+from holdgate.brokers.share.client import ShareClient, as_intake_error, describe, is_gone, place_of
 from holdgate.brokers.share.hand import Company, Hand, ShareDelivery, messages_of
 from holdgate.brokers.share.last_delivery import LastDeliveries
 from holdgate.brokers.share.settled import Letters, Settled, Suspects
@@ -518,11 +518,14 @@ class ShareSupervisor:
         ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
         errors = await line.client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
         refused = [delivery for delivery in finished if delivery.place.partition in errors]
+        gone = [delivery for delivery in refused if is_gone(errors[delivery.place.partition])]
+        if gone:
+            log.warning("%s: %d records were handled, but their topic does not exist any more", self.source, len(gone))
         self._remember(refused)
-        self._report(refused, certain=True)
+        self._report([delivery for delivery in refused if delivery not in gone], certain=True)
         if ended:
             self._report([delivery for delivery in finished if delivery not in refused], certain=False)
-        self._answer_flushes(done=not refused)
+        self._answer_flushes(done=len(refused) == len(gone))
 
     def _report(self, late: Sequence[ShareDelivery], *, certain: bool) -> None:
         if late:
