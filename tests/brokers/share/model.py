@@ -67,6 +67,7 @@ class ModelBroker:
             "share.delivery.count.limit": str(limit),
             "share.auto.offset.reset": "earliest",
         }
+        self.of_topics: dict[str, Mapping[str, str]] = {}  # settings, of those that the user may see
         self._made = 0
         self.ids: dict[str, str | None] = {topic: f"{topic}-0" for topic in topics}
         self.clients: list[ModelClient] = []
@@ -121,6 +122,9 @@ class ModelAdmin:
 
     async def topics(self) -> frozenset[str]:
         return frozenset(self._broker.groups)
+
+    async def topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        return {topic: self._broker.of_topics[topic] for topic in topics if topic in self._broker.of_topics}
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
         return {topic: self._broker.ids[topic] for topic in topics}

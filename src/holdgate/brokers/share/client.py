@@ -181,6 +181,10 @@ class Admin:
         """Return the settings of a group, those of the broker included; nothing where this user may not ask for them."""
         return await asyncio.to_thread(self._group_settings, group)
 
+    async def topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the settings of each topic; those that this user may not ask for are left out."""
+        return await asyncio.to_thread(self._topic_settings, topics)
+
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
         """Return the id of each topic, None for one that does not exist. What is not known now is left out."""
         return await asyncio.to_thread(self._topic_ids, topics)
@@ -207,10 +211,15 @@ class Admin:
             ) from error
 
     def _group_settings(self, group: str) -> Mapping[str, str]:
-        asked = ConfigResource(ConfigResource.Type.GROUP, group)
-        admin: Any = AdminClient(self._settings)  # kept until the answer is here: its end ends the question
-        (answer,) = admin.describe_configs([asked], request_timeout=_CONNECT_WITHIN).values()
-        try:
-            return {name: str(entry.value) for name, entry in answer.result().items()}
-        except KafkaException:
-            return {}
+        return self._described(ConfigResource.Type.GROUP, [group]).get(group, {})
+
+    def _topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        return self._described(ConfigResource.Type.TOPIC, topics)
+
+    def _described(self, kind: Any, names: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        admin: Any = AdminClient(self._settings)  # kept until the answers are here: its end ends the question
+        found: dict[str, Mapping[str, str]] = {}
+        for asked, answer in admin.describe_configs([ConfigResource(kind, name) for name in names], request_timeout=_CONNECT_WITHIN).items():
+            with suppress(KafkaException):
+                found[asked.name] = {name: str(entry.value) for name, entry in answer.result().items() if entry.value is not None}
+        return found

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Message
 
 from holdgate.brokers.bell import Bell, give_to_user
+from holdgate.brokers.group_facts import TopicFacts, diagnose
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.share.backlog import ShareBacklogs
@@ -156,6 +157,9 @@ class ShareIntake:
             return [ShareDiagnosis(self.group, str(error), refused=True)]
         texts = [*terms.risks(), terms.slow_handlers(longest)]
         found = [ShareDiagnosis(self.group, text) for text in texts if text is not None]
+        settings = await Admin(self._settings).topic_settings(self._names)
+        topics = [TopicFacts.from_settings(name, settings[name]) for name in self._names if name in settings]
+        found += [ShareDiagnosis(each.about, each.text) for each in diagnose(self.group, topics, None)]
         return [*found, ShareDiagnosis(self.group, terms.cost(), cost=True)]
 
     async def open(self, listener: IntakeListener) -> None:
