@@ -186,16 +186,16 @@ class Admin:
         return await asyncio.to_thread(self._topic_settings, topics)
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
-        """Return the id of each topic, None for one that does not exist. What is not known now is left out."""
-        return await asyncio.to_thread(self._topic_ids, topics)
+        """Return the id of each topic, None for one that does not exist. What is not known now is left out.
 
-    def _topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        No thread waits for the answers: it would keep the process from ending while the broker is away.
+        """
         if self._asker is None:
-            self._asker = AdminClient({"log_level": _QUIET, **self._settings})
+            self._asker = await asyncio.to_thread(AdminClient, {"log_level": _QUIET, **self._settings})
         found: dict[str, str | None] = {}
         for topic, answer in self._asker.describe_topics(TopicCollection(list(topics)), request_timeout=_CONNECT_WITHIN).items():
             try:
-                found[topic] = str(answer.result().topic_id)
+                found[topic] = str((await asyncio.wrap_future(answer)).topic_id)
             except KafkaException as error:
                 if is_gone(error):
                     found[topic] = None
