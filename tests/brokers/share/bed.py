@@ -12,7 +12,7 @@ from holdgate.testing import run_virtual
 from holdgate.testing.conformance import RecordingListener, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     import pytest
 
@@ -40,6 +40,23 @@ class Bed:
         self.intake = self.broker.intake(**settings)
         await self.intake.open(self.listener)
         return Station(self, self.intake, self.listener)  # type: ignore[arg-type]
+
+    async def held(self, *bodies: bytes, deliveries: int = 0, **settings: Any) -> Station:
+        """Open it with these records in hand, hold them until they have gone back. They had so many deliveries before."""
+        self.broker.produce("orders", *(bodies or BODIES))
+        self.deliver(deliveries)
+        at = await self.open(**settings)
+        await at.take(ORDERS, len(bodies or BODIES))
+        at.hold(ORDERS)
+        await at.for_a_while(LOCK)
+        return at
+
+    async def copies(self, *bodies: bytes, **settings: Any) -> tuple[Station, Sequence[Any]]:
+        """Do that, and admit: what is offered then are copies."""
+        at = await self.held(*bodies, **settings)
+        count = len(at.received)
+        at.admit(ORDERS)
+        return at, (await at.take(ORDERS, 2 * count))[count:]
 
     @property
     def client(self) -> ModelClient:

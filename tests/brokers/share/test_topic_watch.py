@@ -1,4 +1,4 @@
-"""A topic that is deleted ends a run with an error that names it; one that was made anew does not, and nothing of the old one settles it."""
+"""A deleted topic ends a run with an error that names it. One that was made anew does not, and nothing of the old one settles it."""
 
 from __future__ import annotations
 

@@ -59,9 +59,7 @@ async def test_a_topic_that_is_made_anew_has_another_id(share_kafka: KafkaAddres
     assert len(set(ids)) == 2
 
 
-async def test_a_run_whose_topic_is_deleted_ends(
-    share_kafka: KafkaAddress, groups: ShareGroups, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_whose_topic_is_deleted_ends(share_kafka: KafkaAddress, groups: ShareGroups, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an error that names the topic."""
     monkeypatch.setattr(topic_watch, "_EVERY", 0.5)
     topic = await share_kafka.create_topic(f"share-gone-{uuid.uuid4().hex[:6]}")
@@ -70,8 +68,13 @@ async def test_a_run_whose_topic_is_deleted_ends(
     try:
         await share_kafka.delete_topic(topic)
         with pytest.raises(IntakeError, match=topic):
-            async with asyncio.timeout(WITHIN):
-                while True:
-                    await intake.receive()
+            await receive_until_it_ends(intake)
     finally:
         await intake.close()
+
+
+async def receive_until_it_ends(intake: ShareIntake) -> None:
+    """Receive for ever, or for as long as a test may take."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            await intake.receive()

@@ -218,8 +218,9 @@ class Admin:
 
     def _described(self, kind: Any, names: Collection[str]) -> Mapping[str, Mapping[str, str]]:
         admin: Any = AdminClient(self._settings)  # kept until the answers are here: its end ends the question
+        resources = [ConfigResource(kind, name) for name in names]
         found: dict[str, Mapping[str, str]] = {}
-        for asked, answer in admin.describe_configs([ConfigResource(kind, name) for name in names], request_timeout=_CONNECT_WITHIN).items():
+        for asked, answer in admin.describe_configs(resources, request_timeout=_CONNECT_WITHIN).items():
             with suppress(KafkaException):
                 found[asked.name] = {name: str(entry.value) for name, entry in answer.result().items() if entry.value is not None}
         return found

@@ -37,7 +37,6 @@ from holdgate.brokers.share.backlog import ShareBacklogs
 from holdgate.brokers.share.client import Admin, ShareClient
 from holdgate.brokers.share.hand import ShareDelivery
 from holdgate.brokers.share.supervisor import LateAccept, ShareSupervisor
-from holdgate.brokers.share.topic_watch import TopicWatch
 from holdgate.brokers.share.terms import (
     ShareDiagnosis,
     ShareTerms,
@@ -47,6 +46,7 @@ from holdgate.brokers.share.terms import (
     check_topics,
     derive_terms,
 )
+from holdgate.brokers.share.topic_watch import TopicWatch
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.inbox import Order

@@ -1,7 +1,7 @@
 """Whether the topics of an intake are still there: a share consumer does not say that one was deleted.
 
-Its polls stay empty, without an error, as if nothing waited (tests/brokers/share/test_topic_watch_on_kafka.py shows it). A worker that looks
-well and reads nothing is the worst that can happen to a queue. So the broker is asked now and then, beside the work.
+Its polls stay empty, without an error, as if nothing waited (findings/kafka-share-deleted-topic-is-silent.sh). A worker that looks well and
+reads nothing is the worst that can happen to a queue. So the broker is asked now and then, beside the work.
 
 A topic that is missing twice ends the intake, as it does with the other brokers: a broker that has just started may not know its topics
 yet. One that was made anew in between has another id. Then the consumer goes on by itself, after some seconds, from where the group's
@@ -72,7 +72,7 @@ class TopicWatch:
             if number is not None and self._ids.setdefault(topic, number) != number:
                 self._ids[topic] = number
                 log.warning(
-                    "%s was deleted and made anew: what waited in it is gone, and its share group begins where share.auto.offset.reset says",
+                    "%s was deleted and made anew: what waited in it is gone, and its group begins where share.auto.offset.reset says",
                     topic,
                 )
         return [topic for topic, number in found.items() if number is None]
