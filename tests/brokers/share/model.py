@@ -68,6 +68,7 @@ class ModelBroker:
             "share.auto.offset.reset": "earliest",
         }
         self.of_topics: dict[str, Mapping[str, str]] = {}  # settings, of those that the user may see
+        self.left: dict[str, int] = {}  # how many records the log of a topic has, if retention has deleted from it
         self._made = 0
         self.ids: dict[str, str | None] = {topic: f"{topic}-0" for topic in topics}
         self.clients: list[ModelClient] = []
@@ -126,6 +127,9 @@ class ModelAdmin:
     async def topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
         return {topic: self._broker.of_topics[topic] for topic in topics if topic in self._broker.of_topics}
 
+    async def sizes(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        return {(topic, number): self._broker.left.get(topic, 1_000_000) for topic, number in places}
+
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
         return {topic: self._broker.ids[topic] for topic in topics}
 
@@ -141,6 +145,9 @@ class ModelBacklogs:
 
     async def ask(self) -> Mapping[str, int]:
         return {topic: len(group.waiting()) for topic, group in self._broker.groups.items()}
+
+    async def waiting(self, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        return {(topic, 0): len(self._broker.groups[topic].waiting()) for topic in topics}
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -31,8 +31,9 @@ from confluent_kafka import (
     Message,
     ShareConsumer,
     TopicCollection,
+    TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
 from holdgate.errors import IntakeError
 from holdgate.tasks import begin_later
@@ -190,16 +191,35 @@ class Admin:
 
         No thread waits for the answers: it would keep the process from ending while the broker is away.
         """
-        if self._asker is None:
-            self._asker = await asyncio.to_thread(AdminClient, {"log_level": _QUIET, **self._settings})
+        asker = await self._open_asker()
         found: dict[str, str | None] = {}
-        for topic, answer in self._asker.describe_topics(TopicCollection(list(topics)), request_timeout=_CONNECT_WITHIN).items():
+        for topic, answer in asker.describe_topics(TopicCollection(list(topics)), request_timeout=_CONNECT_WITHIN).items():
             try:
                 found[topic] = str((await asyncio.wrap_future(answer)).topic_id)
             except KafkaException as error:
                 if is_gone(error):
                     found[topic] = None
         return found
+
+    async def sizes(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Return by topic and partition how many offsets each of these logs has. What is not known now is left out."""
+        begins = await self._log_offsets(places, OffsetSpec.earliest())
+        ends = await self._log_offsets(begins, OffsetSpec.latest())  # second: a log that grows meanwhile must not seem shorter
+        return {place: end - begins[place] for place, end in ends.items()}
+
+    async def _log_offsets(self, places: Collection[tuple[str, int]], which: OffsetSpec) -> Mapping[tuple[str, int], int]:
+        asked = {TopicPartition(topic, number): which for topic, number in places}
+        found: dict[tuple[str, int], int] = {}
+        if asked:
+            for place, answer in (await self._open_asker()).list_offsets(asked, request_timeout=_CONNECT_WITHIN).items():
+                with suppress(KafkaException):
+                    found[place.topic, place.partition] = (await asyncio.wrap_future(answer)).offset
+        return found
+
+    async def _open_asker(self) -> Any:
+        if self._asker is None:
+            self._asker = await asyncio.to_thread(AdminClient, {"log_level": _QUIET, **self._settings})
+        return self._asker
 
     def _topics(self) -> frozenset[str]:
         try:
