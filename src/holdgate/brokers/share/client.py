@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 # Seconds for the broker to answer a question at the start, as for the other intakes.
 _CONNECT_WITHIN = 15.0
+_OFFSETS: Any = OffsetSpec  # its functions have no types
 # librdkafka's level of a log: the consumer beside it says that a broker is away, and once is enough.
 _QUIET = 2
 # What ends an intake: nothing but an operator mends these.
@@ -203,11 +204,11 @@ class Admin:
 
     async def sizes(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Return by topic and partition how many offsets each of these logs has. What is not known now is left out."""
-        begins = await self._log_offsets(places, OffsetSpec.earliest())
-        ends = await self._log_offsets(begins, OffsetSpec.latest())  # second: a log that grows meanwhile must not seem shorter
+        begins = await self._log_offsets(places, _OFFSETS.earliest())
+        ends = await self._log_offsets(begins, _OFFSETS.latest())  # second: a log that grows meanwhile must not seem shorter
         return {place: end - begins[place] for place, end in ends.items()}
 
-    async def _log_offsets(self, places: Collection[tuple[str, int]], which: OffsetSpec) -> Mapping[tuple[str, int], int]:
+    async def _log_offsets(self, places: Collection[tuple[str, int]], which: Any) -> Mapping[tuple[str, int], int]:
         asked = {TopicPartition(topic, number): which for topic, number in places}
         found: dict[tuple[str, int], int] = {}
         if asked:
