@@ -30,9 +30,9 @@ from aiokafka.errors import ConsumerStoppedError
 from benchmarks.faststream_guarded import Nothing, need
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
+from faststream.kafka.subscriber.usecase import LogicSubscriber
 
 from holdgate.integrations.faststream import FastStreamGuard
-from holdgate.integrations.faststream.kafka import KAFKA
 
 PARTITIONS = 4
 BODY = b"x" * 100
@@ -72,13 +72,13 @@ def subscriber_of(broker: Any, policy: AckPolicy) -> Any:
 async def work_off(broker: Any, subscriber: Any, messages: int) -> float:
     """Let FastStream's loop run, started as FastStream does, without a connection; seconds of CPU."""
     consumer = subscriber.consumer = InHand(messages)
-    broker._setup_logger()
-    await super(type(subscriber).__mro__[1], subscriber).start()
-    subscriber.parser._setup(consumer)
+    broker._setup_logger()  # noqa: SLF001 - FastStream's own, as `broker.start()` does it
+    await super(LogicSubscriber, subscriber).start()
+    subscriber.parser._setup(consumer)  # noqa: SLF001
     subscriber.running = True
     gc.collect()
     begun = time.process_time()
-    await subscriber._run_consume_loop(consumer)
+    await subscriber._run_consume_loop(consumer)  # noqa: SLF001
     return time.process_time() - begun
 
 
@@ -104,7 +104,7 @@ async def guard_alone(messages: int) -> float:
     subscriber = subscriber_of(broker, AckPolicy.MANUAL)
     async with guard:
         consumer = subscriber.consumer = InHand(messages)
-        station: Any = guard._stations[subscriber]
+        station: Any = guard._stations[subscriber]  # noqa: SLF001
         visit, message = SimpleNamespace(lane=None, delivery=None), SimpleNamespace(committed=None, raw_message=None)
         nothing: Callable[[Any], None] = lambda _: None  # noqa: E731 - it is called in the place of FastStream's
         gc.collect()
@@ -116,7 +116,7 @@ async def guard_alone(messages: int) -> float:
 
 
 ROWS = {
-    "FastStream, its default": lambda messages: bare(messages),
+    "FastStream, its default": bare,
     "the same with a middleware that does nothing": lambda messages: bare(messages, middleware=True),
     "that and `AckPolicy.MANUAL`": lambda messages: bare(messages, middleware=True, policy=AckPolicy.MANUAL),
     "guarded": guarded,

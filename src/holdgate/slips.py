@@ -155,7 +155,7 @@ def no_such_name(package: str, name: str) -> Exception:
 
 
 def other_version(package: str, lowest: tuple[int, ...], below: tuple[int, ...]) -> str | None:
-    """Return what is wrong with the version of a framework whose inside changes. None means that it is from `lowest` on and before `below`."""
+    """Return what is wrong with the version of a framework whose inside changes. None means from `lowest` on, and before `below`."""
     from importlib import metadata  # noqa: PLC0415 - it takes milliseconds, and only integrations ask
 
     try:

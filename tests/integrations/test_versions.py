@@ -21,10 +21,17 @@ EXTRAS = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"
 
 @pytest.mark.parametrize(
     ("package", "version"),
-    [("faststream", "0.6.0"), ("faststream", "0.7.7"), ("faststream", "0.8.0rc1"), ("celery", "5.5.3"), ("celery", "5.8.0"), ("taskiq", "0.11.18")],
+    [
+        ("faststream", "0.6.0"),
+        ("faststream", "0.7.7"),
+        ("faststream", "0.8.0rc1"),
+        ("celery", "5.5.3"),
+        ("celery", "5.8.0"),
+        ("taskiq", "0.11.18"),
+    ],
 )
 def test_another_version_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, package: str, version: str) -> None:
-    """Its inside may differ, and a guard that does not hold would not show it: the error names what is needed, what is there, and the command."""
+    """Its inside may differ, and a guard that does not hold would not show it: the error names both versions, and the command."""
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'holdgate[{package}]'")
     monkeypatch.setattr(metadata, "version", lambda _: version)
 
@@ -42,7 +49,9 @@ def test_the_versions_are_those_of_the_extra(extra: str) -> None:
         assert f'"{package}", {as_code}' in FILES[extra].read_text()
 
 
-@pytest.mark.parametrize(("version", "is_right"), [("0.7.8", True), ("0.7.12", True), ("0.7.8.post1", True), ("0.7.7", False), ("0.8.0", False)])
+@pytest.mark.parametrize(
+    ("version", "is_right"), [("0.7.8", True), ("0.7.12", True), ("0.7.8.post1", True), ("0.7.7", False), ("0.8.0", False)]
+)
 def test_versions_are_compared_by_number(monkeypatch: pytest.MonkeyPatch, version: str, *, is_right: bool) -> None:
     """Later patches mend what was run."""
     monkeypatch.setattr(metadata, "version", lambda _: version)

@@ -14,7 +14,7 @@ except ImportError as error:
 if _why := _other_version("celery", (5, 7), (5, 8)):
     raise MissingExtra(f"holdgate.integrations.celery {_why}: pip install 'holdgate[celery]'")
 
-from holdgate.integrations.celery.guarding import CeleryGuard  # noqa: E402 - another version may lack what it imports
+from holdgate.integrations.celery.guarding import CeleryGuard
 
 del _celery, _other_version, _why
 

@@ -14,7 +14,7 @@ except ImportError as error:
 if _why := _other_version("faststream", (0, 7, 8), (0, 8)):
     raise MissingExtra(f"holdgate.integrations.faststream {_why}: pip install 'holdgate[faststream]'")
 
-from holdgate.integrations.faststream.guarding import FastStreamGuard  # noqa: E402 - another version may lack what it imports
+from holdgate.integrations.faststream.guarding import FastStreamGuard
 
 del _faststream, _other_version, _why
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -212,6 +212,7 @@ class Head:
 
 # The engine has nothing more to do with a record, and the broker need not be asked for it again.
 _SETTLED = (Verdict.DONE, Verdict.STALE)
+_NO_RECORD: Any = None
 _DONE = Verdict.DONE  # an enum's member costs more to look up than most steps here
 
 
@@ -256,7 +257,7 @@ class KafkaStation:
             return
         if error is None and message.committed is None:
             delivery = lane.delivery
-            if delivery.__class__ is FetchedRecord and self._has_succeeded(lane, cast("FetchedRecord", delivery)):
+            if type(delivery) is FetchedRecord and self._has_succeeded(lane, delivery):
                 return
         else:
             error = meant_by(lane.delivery, message.committed, error)
@@ -274,7 +275,7 @@ class KafkaStation:
             return False
         if verdict is _DONE:
             place.spare = delivery
-            delivery.record = delivery.lane = None
+            delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
         return True
 
     async def unreadable(self, raw: Any, error: Exception) -> None:

@@ -200,13 +200,13 @@ class RabbitMQStation:
         except Held:
             visit.is_held = True
             raise
-        except Exception as mistake:  # noqa: BLE001 - FastStream would swallow it
+        except Exception as mistake:
             if visit.delivery is None:
                 visit.could_not_begin(mistake)
             raise
 
     def _is_over(self, lane: GuestLane, delivery: QueuedMessage, message: StreamMessage[Any], error: BaseException | None) -> bool:
-        """End an attempt, and return whether it was the message's last one. Raises Held if it was, and its result is not to be published."""
+        """End an attempt, and return whether it was the message's last one. Raises Held if it was, and there is nothing to publish."""
         plainly = lane.end_plainly() if error is None and message.committed is None else None
         if plainly is Verdict.DONE:
             return True
