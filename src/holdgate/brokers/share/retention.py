@@ -74,8 +74,9 @@ class ShareRetention:
 
     async def _compare(self, topics: Collection[str]) -> None:
         waiting = await self._groups.waiting(topics)  # first: what is produced meanwhile makes the logs longer alone
-        sizes = await self._logs.sizes(waiting) if waiting else {}
-        for place, size in sizes.items():
+        if not waiting:
+            return
+        for place, size in (await self._logs.sizes(waiting)).items():
             gone = max(0, waiting[place] - size)
             if gone > self._noted.get(place, 0):
                 log.warning(
