@@ -1,6 +1,6 @@
 """Services with a limit, and workers with a backlog in front of them: how much of the possible gets done, and how many calls are in vain.
 
-    python -m benchmarks.limits [--worlds rate,cap] [--seeds 5]
+    python -m benchmarks.limits [--worlds rate,cap] [--seeds 5] [--keep FILE]
 
 Real guards on the broker in memory, in simulated time (src/holdgate_lab/worlds). The same seeds give the same table. A cell of several
 seeds has the worst of them. `benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
@@ -9,7 +9,10 @@ seeds has the worst of them. `benchmarks.limits_peers` has the peers, and `bench
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
 
 from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
@@ -72,21 +75,43 @@ def promised(promise: Promise) -> str:
     return " / ".join(parts)
 
 
-def table(names: Sequence[str], seeds: int) -> None:
+class KeptRuns:
+    """The runs of a file, one a line, by world and seed. None means that nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._runs: dict[tuple[str, int], WorldFigures] = {}
+        names = [field.name for field in fields(WorldFigures)]
+        for line in path.read_text().splitlines() if path is not None and path.exists() else ():
+            kept = json.loads(line)
+            self._runs[kept["world"], kept["seed"]] = WorldFigures(**{name: kept[name] for name in names})
+
+    def run(self, world: LimitedWorld, seed: int) -> WorldFigures:
+        """Return the figures of a run, which is made unless it was kept."""
+        if (world.name, seed) not in self._runs:
+            figures = self._runs[world.name, seed] = play(world, seed)
+            if self._path is not None:
+                with self._path.open("a") as file:
+                    file.write(json.dumps({"world": world.name, "seed": seed, **asdict(figures)}) + "\n")
+        return self._runs[world.name, seed]
+
+
+def table(names: Sequence[str], seeds: int, kept: KeptRuns) -> None:
     """Print a row for each world: the worst of all seeds, what is promised, and how many seeds keep it."""
     head("world", "", f"worst of {seeds} seeds", "promised", "kept by")
     for world in chosen(names):
-        runs = [play(world, seed) for seed in range(1, seeds + 1)]
-        kept = sum(not missed(run, world.promise) for run in runs)
-        row(world.letter, world.name, cell(world, runs), promised(world.promise), f"{kept} of {seeds}")
+        runs = [kept.run(world, seed) for seed in range(1, seeds + 1)]
+        keep = sum(not missed(run, world.promise) for run in runs)
+        row(world.letter, world.name, cell(world, runs), promised(world.promise), f"{keep} of {seeds}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--worlds", default="", help="names with commas; left out: all")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="add each run to this file, and make none that is in it")
     options = parser.parse_args()
-    table([name for name in options.worlds.split(",") if name], options.seeds)
+    table([name for name in options.worlds.split(",") if name], options.seeds, KeptRuns(options.keep))
 
 
 if __name__ == "__main__":

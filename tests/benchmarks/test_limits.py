@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,17 @@ def test_every_world_is_in_the_table() -> None:
     """In the order of the catalogue; and those alone that are asked for."""
     assert [world.name for world in limits.chosen(())] == [*WORLDS, *MORE_WORLDS, *HARD_WORLDS, *ODD_WORLDS]
     assert [world.name for world in limits.chosen(["cap", "bursts"])] == ["cap", "bursts"]
+
+
+def test_a_kept_run_is_not_made_again(tmp_path: Path) -> None:
+    """A table of an hour that was broken off goes on where it was."""
+    file, world = tmp_path / "runs", rate(20.0)
+    made = limits.KeptRuns(file).run(world, 1)
+    again = limits.KeptRuns(file)
+    assert again.run(replace(world, seconds=-1.0), 1) == made
+    assert len(file.read_text().splitlines()) == 1
+    assert again.run(world, 2) != made
+    assert len(file.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -193,6 +193,16 @@ def test_what_is_the_messages_own_fault_counts_as_let_in() -> None:
     assert limiter.snapshot(20.1).accepted == 2
 
 
+def test_trap_a_night_in_the_middle_of_a_call_is_its_latency() -> None:
+    """A machine slept while a call was in flight. Five failures that take longer than two calls of the others are down nevertheless."""
+    limiter, now = _limiter(), 0.0
+    for _ in range(3):
+        limiter.end(limiter.start(now), SUCCESS, now, now + 0.1)
+        now += 1.0
+    limiter.end(limiter.start(now), SUCCESS, now, now + 30_000.0)
+    assert limiter.is_silence(100.0)
+
+
 def test_no_answer_five_times_is_down() -> None:
     """The gate shuts, asks seldom, and a success opens it."""
     limiter, service = _limiter(), Service(servers=16, is_silent=lambda now: 30 <= now < 100)

@@ -412,3 +412,21 @@ def test_a_limit_that_nobody_shares_is_stayed_under() -> None:
     assert 1.1 < stays < 1.2
     _run(pace, pace.next_at(), 60.0)
     assert pace.rate == stays
+
+
+@pytest.mark.parametrize("measured_again", [True, False])
+def test_trap_a_machine_that_slept_has_measured_a_pace(measured_again: bool) -> None:
+    """An hour without a start, although calls waited, is no time in which so little was let in."""
+    pace = _found(10.0)
+    pace._unsure = measured_again
+    now, _ = _run(pace, pace.next_at(), 3.0)
+    now, _ = _run(pace, now + 3600.0, 3.0)
+    _refuse(pace, now)
+    assert (pace.rate or 0) > 7
+
+
+def test_who_waits_for_a_slow_pace_does_not_sleep() -> None:
+    """One start in two minutes is what one call in two minutes looks like."""
+    pace = _found(1 / 120)
+    _run(pace, pace.next_at(), 1000.0)
+    assert pace._idle == 0.0

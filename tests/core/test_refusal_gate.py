@@ -121,3 +121,10 @@ def test_another_may_ask_if_the_asking_call_never_was() -> None:
     assert gate.free(0.3) == 0
     gate.forget(7)
     assert gate.free(0.3) == 1
+
+
+def test_trap_a_machine_that_slept_in_a_refusal_waits_for_days() -> None:
+    """A clock that jumps makes a refusal last for a night. How long others take is known nevertheless."""
+    gate = _gate()
+    gate.learn(1e9)
+    assert gate.patience <= 40.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.core.width_trial import Trial, gain, mean_gain
+from holdgate.core.width_trial import Trial, gain, mean_gain, unevenness
 
 
 def test_a_call_belongs_to_an_arm_if_it_fills_its_width() -> None:
@@ -24,9 +24,26 @@ def test_a_call_belongs_to_an_arm_if_it_fills_its_width() -> None:
     for arm, took in ((2, 0.2), (1, 0.1), (1, 0.3)):
         trial.end(arm, took)
     assert not trial.is_over
-    trial.drop()
+    trial.drop(2)
     assert trial.is_over
     assert trial.arms == [[0.1, 0.3], [0.2]]
+
+
+def test_trap_a_call_outlives_its_trial() -> None:
+    """A trial was broken off, and the next one began. What the calls of the first bring back belongs to no arm of the second."""
+    before = Trial((17, 23, 23, 17), 1)
+    after = Trial((8,), 2, before.next_first)
+    after.end(1, 9.0)
+    after.end(4, 9.0)
+    after.drop(2)
+    after.end(0, 9.0)
+    assert after.start(1.0, 8, oldest=1.0) == 5
+    after.end(5, 0.1)
+    assert after.arms == [[0.1]]
+    assert not after.is_over
+    after.drop(5)
+    assert after.is_over
+    assert after.next_first == 6
 
 
 def test_a_trial_without_demand_becomes_stale() -> None:
@@ -62,3 +79,12 @@ def test_few_slow_calls_do_not_hide_a_queue() -> None:
     wide = [0.21] * 85 + [2.2] * 15
     assert gain(narrow, wide, 1.4) < 0.1
     assert mean_gain(narrow, wide, 1.4) > 0.9
+
+
+def test_how_uneven_calls_are() -> None:
+    """As many times longer as the slow tenth takes: once for even calls, five times at most, and nothing of no time at all."""
+    assert unevenness([0.5] * 10) == 1.0
+    assert unevenness([0.0] * 10) == 1.0
+    assert unevenness([0.1] * 5 + [0.3] * 5) == pytest.approx(1.5)
+    assert unevenness([0.01] * 80 + [2.0] * 20) == pytest.approx(2.0 / 0.408)
+    assert unevenness([0.001] * 85 + [2.0] * 15) == 5.0

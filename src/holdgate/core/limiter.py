@@ -67,8 +67,10 @@ SILENT = 4.0
 # A failure that took longer than an answer, and at least so many seconds, was decided by no service: it was given up in a queue.
 SLOW = 1.0
 
-# The usual latency is a mean over about this many calls.
+# The usual latency is a mean over about this many calls. One that took longer than LONGEST_LATENCY (seconds) counts as so many: a machine
+# that slept for a night in the middle of it must not make every outage of the next day look like a usual answer.
 LATENCIES = 32
+LONGEST_LATENCY = 600.0
 
 
 class CallInFlight:
@@ -294,7 +296,8 @@ class Limiter:
         self._chance.let_in()
         self._failures = 0
         self._well_at = now
-        self._latency += (took - self._latency) / LATENCIES if self._latency else took
+        counted = min(took, LONGEST_LATENCY)
+        self._latency += (counted - self._latency) / LATENCIES if self._latency else counted
         gate = self._gate
         if gate.is_shut:
             if self._chance.test is not None:

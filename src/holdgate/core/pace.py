@@ -75,6 +75,8 @@ DEAR = 60.0  # seconds of a shut that cost them all: as much is yielded as they 
 HALF = 0.5
 MORE = 1.2  # times the pace was let in, a long shut counted: then it was no window that a ramp has used up early
 
+ASLEEP = 10.0  # intervals of the pace without a start, although calls waited: a machine that slept, or a clock that jumped
+
 DOUBLINGS = 30  # of a ramp: a billion times the pace is no limit
 
 
@@ -134,7 +136,7 @@ class LearnedPace:
         self._paced = self.rate
         self._extra += weight * max(0.0, 1 - self._base / self.rate)
         late = now - self._due
-        if not is_pressed and late > max(CATCH_UP, 1 / self.rate):
+        if (not is_pressed and late > max(CATCH_UP, 1 / self.rate)) or now - self._last > max(LONG_SHUT, ASLEEP / self.rate):
             self._idle += late
             self._age = min(self._age, self._rest)
         else:

@@ -50,6 +50,7 @@ DOWN_MOST = 20.0  # with a timeout of five seconds that is two calls a minute, a
 
 PATIENCE = 4.0  # times the usual refusal
 PATIENCE_UNKNOWN = 1.0  # seconds, where no refusal has been timed: longer than nearly all take
+SLOWEST_REFUSAL = 10.0  # seconds: what took longer met a process that slept, and its clock has jumped
 REFUSALS = 8  # the usual time of a refusal is a mean over about this many
 DEEPEST = 20  # doublings, beyond which a wait is at its bound whatever its first was
 
@@ -93,6 +94,7 @@ class RefusalGate:
 
     def learn(self, took: float) -> None:
         """Note how long a refusal took."""
+        took = min(took, SLOWEST_REFUSAL)
         self._usual += (took - self._usual) / REFUSALS if self._usual else took
 
     def free(self, now: float) -> int | None:

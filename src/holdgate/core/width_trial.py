@@ -26,16 +26,21 @@ from math import log
 DECILES = 9
 STALE = 16  # skipped calls for each that an arm needs: with more, a call never ends
 UNDER = 4  # times the width: after so many calls that left it unfilled there is no demand for it
+MOST_UNEVEN = 5.0  # times as long takes the slow tenth: four calls of 10 ms, and one of 2 s
 SMALLEST = 0.1  # a latency that fell to less than a tenth is another dependency, not a shift
 
 
 class Trial:
-    """Sort the calls of one trial into its arms. `arms` has the seconds of each arm's calls."""
+    """Sort the calls of one trial into its arms. `arms` has the seconds of each arm's calls.
 
-    __slots__ = ("_at", "_began", "_ended", "_size", "_skipped", "_tagged", "_under", "arms", "widths")
+    `first` is the number of the first arm, from 1. A call may outlive its trial, so no two trials may share a number.
+    """
 
-    def __init__(self, widths: tuple[int, ...], size: int) -> None:
+    __slots__ = ("_at", "_began", "_ended", "_first", "_size", "_skipped", "_tagged", "_under", "arms", "widths")
+
+    def __init__(self, widths: tuple[int, ...], size: int, first: int = 1) -> None:
         self.widths = widths
+        self._first = first
         self.arms: list[list[float]] = [[] for _ in widths]
         self._size = size
         self._at = 0
@@ -56,6 +61,11 @@ class Trial:
         return self._size * len(self.widths)
 
     @property
+    def next_first(self) -> int:
+        """The number of the first arm of the trial after this one."""
+        return self._first + len(self.widths)
+
+    @property
     def is_over(self) -> bool:
         """Whether each call of each arm has ended."""
         return self._ended >= self.calls
@@ -66,7 +76,7 @@ class Trial:
         return self._skipped > STALE * self._size or self._under > UNDER * self.width
 
     def start(self, now: float, level: int, oldest: float) -> int:
-        """Return the arm that a call belongs to which begins now, from 1. 0 is none. `oldest` is when the oldest call in flight began."""
+        """Return the number of the arm to which a call belongs that begins now. 0 is none. `oldest` is when the oldest in flight began."""
         if self._at >= len(self.widths):
             self._skipped += 1
             return 0
@@ -79,20 +89,24 @@ class Trial:
         if oldest < self._began:
             self._skipped += 1
             return 0
-        arm = self._at + 1
+        arm = self._first + self._at
         self._tagged += 1
         if self._tagged >= self._size:
             self._at, self._tagged, self._began = self._at + 1, 0, None
         return arm
 
     def end(self, arm: int, took: float) -> None:
-        """Note how long a call of an arm took."""
-        self.arms[arm - 1].append(took)
-        self._ended += 1
+        """Note how long a call of an arm took. A call of an earlier trial says nothing."""
+        if self._has(arm):
+            self.arms[arm - self._first].append(took)
+            self._ended += 1
 
-    def drop(self) -> None:
+    def drop(self, arm: int) -> None:
         """Note that a call of an arm failed by chance: it says nothing of the width, and is not waited for."""
-        self._ended += 1
+        self._ended += self._has(arm)
+
+    def _has(self, arm: int) -> bool:
+        return self._first <= arm < self.next_first
 
 
 def gain(narrow: list[float], wide: list[float], ratio: float) -> float:
@@ -107,6 +121,15 @@ def mean_gain(narrow: list[float], wide: list[float], ratio: float) -> float:
     """Return the same by the means alone: a few slow calls blur it, but no shape of latencies deceives it."""
     mean = sum(narrow) / len(narrow)
     return _elasticity(mean, sum(wide) / len(wide) - mean, ratio)
+
+
+def unevenness(latencies: list[float]) -> float:
+    """Return how many times as long as the mean the slow tenth of calls takes, from 1 up to `MOST_UNEVEN`. An arm has so many more calls.
+
+    In flight for twice the mean is in flight for less than a slow call takes: such an arm shows one state of the queue, and no mean of it.
+    """
+    mean = sum(latencies) / len(latencies)
+    return max(1.0, min(MOST_UNEVEN, _quantile(sorted(latencies), 0.9) / mean)) if mean > 0 else 1.0
 
 
 def _elasticity(mean: float, shift: float, ratio: float) -> float:
