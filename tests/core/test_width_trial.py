@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdgate.core.width_trial import Trial, gain, mean_gain, unevenness
+from holdgate.core.width_trial import Trial, gain, mean_gain
 
 
 def test_a_call_belongs_to_an_arm_if_it_fills_its_width() -> None:
@@ -79,12 +79,3 @@ def test_few_slow_calls_do_not_hide_a_queue() -> None:
     wide = [0.21] * 85 + [2.2] * 15
     assert gain(narrow, wide, 1.4) < 0.1
     assert mean_gain(narrow, wide, 1.4) > 0.9
-
-
-def test_how_uneven_calls_are() -> None:
-    """As many times longer as the slow tenth takes: once for even calls, five times at most, and nothing of no time at all."""
-    assert unevenness([0.5] * 10) == 1.0
-    assert unevenness([0.0] * 10) == 1.0
-    assert unevenness([0.1] * 5 + [0.3] * 5) == pytest.approx(1.5)
-    assert unevenness([0.01] * 80 + [2.0] * 20) == pytest.approx(2.0 / 0.408)
-    assert unevenness([0.001] * 85 + [2.0] * 15) == 5.0

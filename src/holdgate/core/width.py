@@ -30,7 +30,7 @@ from __future__ import annotations
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from holdgate.core.width_trial import Trial, gain, mean_gain, unevenness
+from holdgate.core.width_trial import Trial, gain, mean_gain
 
 if TYPE_CHECKING:
     from holdgate.core.experiments import Budget
@@ -50,13 +50,11 @@ LITTLE = 0.25  # and if the means, which are less exact, show at least a quarter
 STRONG = 0.85  # nearly all of it, twice in a row: the dependency has grown, so look in larger steps again
 AGAIN = 1.5  # times the width, after two such trials: twice is what a queue cannot take if it was luck
 UNSURE = 0.6  # two halves of a trial that differ by more than this say nothing
-TOO_GOOD = 1.4  # more than all of the gain that there can be is luck, and so much of it is as much as what is asked for
 LONGEST = 4  # a trial that showed nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
 SMALLEST_ARM = 16  # calls: a median of deciles needs some
 FIRST_ROUND = 4  # the width that is measured first: less says nothing, and is too narrow for nearly everything
-SMALLEST_ROUND = 24  # of four that are in flight: eight calls of a service with a cache may be all quick, and then the next ones seem slow
-UNEVEN_ROUND = 2.5  # times longer at most, where calls are uneven: a round is at twice the width, and must not be there for long
+SMALLEST_ROUND = 8
 LIFT_NEEDS = 2.0  # refusals that are saved up before a lift, and what a refused one costs: a cap moves seldom
 
 
@@ -88,7 +86,6 @@ class Width:
         "_regain",
         "_streak",
         "_trial",
-        "_uneven",
         "_wall",
         "_width",
         "is_careful",
@@ -123,7 +120,6 @@ class Width:
         self._before = 0  # the width before that streak
         self._halves = False  # it was cut in this streak
         self._longer = 1
-        self._uneven = 1.0  # how much longer the slow calls take than the mean
         self._calm = 0
         self._pause = 0
         self._is_strong = False  # the last trial was
@@ -274,10 +270,9 @@ class Width:
     def _grow(self) -> None:
         self._width = min(self._width + 1, max(self._grow_to, self._width))
         if self._width >= self._grow_to:
-            self._try((self._width,), max(SMALLEST_ROUND, ceil(2 * self._width * min(UNEVEN_ROUND, self._uneven))))
+            self._try((self._width,), max(SMALLEST_ROUND, 2 * self._width))
 
     def _conclude_round(self, latencies: list[float]) -> None:
-        self._uneven = unevenness(latencies)
         last, self._last_round = self._last_round, (latencies, self._width)
         if last is not None and last[1] < self._width:
             before, narrow = last
@@ -310,7 +305,7 @@ class Width:
             wide = width
         if narrow < wide and self._pause <= 0 and self._budget.affords_work():
             self._budget.count += 1
-            self._try((narrow, wide, wide, narrow), max(SMALLEST_ARM, ceil(2 * width * self._uneven)) * self._longer)
+            self._try((narrow, wide, wide, narrow), max(SMALLEST_ARM, 2 * width) * self._longer)
 
     def _try(self, widths: tuple[int, ...], size: int) -> None:
         self._trial = Trial(widths, size, self._next_arm)
@@ -331,7 +326,6 @@ class Width:
             self._conclude_round(trial.arms[0])
             return
         first, wide, again, last = trial.arms
-        self._uneven = unevenness(first + wide + again + last)
         narrow, hi = trial.widths[0], trial.widths[1]
         ratio = hi / narrow
         halves = gain(first, wide, ratio), gain(last, again, ratio)
@@ -339,9 +333,8 @@ class Width:
         if gained < GAIN:
             self._calm, self._longer = min(CALMEST, self._calm + 1) if narrow == self._width else 0, max(1, self._longer // 2)
             self._width = narrow
-        elif abs(halves[0] - halves[1]) > UNSURE or min(halves) < HALF <= gained or max(halves) > TOO_GOOD:
-            # The same question again: an odd calm asks only for more, and luck would take the width up and never down.
-            self._calm, self._longer = 1 if narrow == self._width else 2, min(LONGEST, self._longer * 2)
+        elif abs(halves[0] - halves[1]) > UNSURE:
+            self._calm, self._longer = 1, min(LONGEST, self._longer * 2)
         else:
             self._budget.lose((ratio**gained - 1) * len(first + last))
             self._longer = max(1, self._longer // 2)

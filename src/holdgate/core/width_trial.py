@@ -26,7 +26,6 @@ from math import log
 DECILES = 9
 STALE = 16  # skipped calls for each that an arm needs: with more, a call never ends
 UNDER = 4  # times the width: after so many calls that left it unfilled there is no demand for it
-MOST_UNEVEN = 5.0  # times as long takes the slow tenth: four calls of 10 ms, and one of 2 s
 SMALLEST = 0.1  # a latency that fell to less than a tenth is another dependency, not a shift
 
 
@@ -121,15 +120,6 @@ def mean_gain(narrow: list[float], wide: list[float], ratio: float) -> float:
     """Return the same by the means alone: a few slow calls blur it, but no shape of latencies deceives it."""
     mean = sum(narrow) / len(narrow)
     return _elasticity(mean, sum(wide) / len(wide) - mean, ratio)
-
-
-def unevenness(latencies: list[float]) -> float:
-    """Return how many times as long as the mean the slow tenth of calls takes, from 1 up to `MOST_UNEVEN`. An arm has so many more calls.
-
-    In flight for twice the mean is in flight for less than a slow call takes: such an arm shows one state of the queue, and no mean of it.
-    """
-    mean = sum(latencies) / len(latencies)
-    return max(1.0, min(MOST_UNEVEN, _quantile(sorted(latencies), 0.9) / mean)) if mean > 0 else 1.0
 
 
 def _elasticity(mean: float, shift: float, ratio: float) -> float:
