@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 from faststream import BaseMiddleware, ContextRepo
 from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication
@@ -42,7 +42,8 @@ class _Nothing(tuple[()]):
     """What is awaited, and is over before that."""
 
     __slots__ = ()
-    __await__ = tuple.__iter__
+    # It runs no line of Python: the iterator of a tuple without items ends where it begins.
+    __await__: Callable[[Any], Iterator[Any]] = cast("Any", tuple).__iter__
 
 
 NOTHING_TO_AWAIT = _Nothing()
