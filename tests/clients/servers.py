@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.servers.apt import apt_get
 from tests.servers.ports import release_port, reserve_port
-from tests.servers.unavailable import Unavailable, may_install
+from tests.servers.unavailable import Unavailable
 
 # A busy machine takes its time; nobody waits for all of it on a quiet one.
 START_TIMEOUT = 60.0
@@ -68,17 +69,12 @@ def redis(*settings: str) -> Iterator[int]:
 
 
 def _needed(program: str, package: str) -> Path:
+    remedy = f"HOLDGATE_TEST_INSTALL=1 make test-clients installs it as root, or: apt-get install {package}"
+    if folder_of(program) is None and os.geteuid() == 0:
+        apt_get(package, [package], remedy, is_here=lambda: folder_of(program) is not None)
     found = folder_of(program)
-    if found is None and may_install() and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True, env=environment)
-        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", package]
-        subprocess.run(install, check=False, capture_output=True, env=environment)
-        found = folder_of(program)
     if found is None:
-        raise Unavailable(
-            package, "not installed", f"HOLDGATE_TEST_INSTALL=1 make test-clients installs it as root, or: apt-get install {package}"
-        )
+        raise Unavailable(package, "not installed", remedy)
     return found
 
 

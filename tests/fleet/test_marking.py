@@ -153,3 +153,13 @@ def test_a_new_stage_begins_at_nothing() -> None:
     marking = Marking(NAME, 0.0)
     marking.tally(7, 4, 1, 4, 0.0)
     assert marking.tally(8, 4, 0, 4, 0.1) == StageTally(NAME, 8, 4, 0)
+
+
+def test_the_first_result_of_a_stage_is_no_line_of_its_own() -> None:
+    """However long ago the last line was: what comes within a second of the stage's beginning is told when all of the part is there."""
+    marking = Marking(NAME, 0.0)
+    marking.tally(7, 4, 0, 4, 0.0)
+    assert marking.tally(8, 0, 0, 4, 9.0) is None
+    assert marking.tally(8, 1, 0, 4, 9.1) is None
+    assert marking.due == 9.0 + TALLY_EVERY
+    assert marking.tally(8, 4, 0, 4, 9.2) == StageTally(NAME, 8, 4, 0)

@@ -8,7 +8,7 @@ import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tests.servers.rabbitmq_install import apt_get
+from tests.servers.apt import apt_get
 from tests.servers.unavailable import Unavailable, may_install
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def find_chromium() -> str:
             raise Unavailable("Chromium", "HOLDGATE_TEST_CHROMIUM names no program", "correct it, or unset it")
         return named
     if shutil.which(PACKAGE) is None and may_install():
-        apt_get("Chromium", [PACKAGE], REMEDY)
+        apt_get("Chromium", [PACKAGE], REMEDY, is_here=lambda: shutil.which(PACKAGE) is not None)
     found = shutil.which(PACKAGE)
     if found is None:
         raise Unavailable("Chromium", f"not installed: {PACKAGE}", REMEDY)

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.servers.apt import apt_get, cache_folder
 from tests.servers.kafka_archive import java_version
-from tests.servers.unavailable import Unavailable, may_install
+from tests.servers.unavailable import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 # What stands in for a series. The first is what the tests use when nobody asks for one, the last the newest that Maven Central had when
 # this was written; all are compiled for Java 17 (their brokers' classes: file version 61).
@@ -70,33 +71,16 @@ def classpath(version: str | None = None) -> str:
     pom = POM.format(kafka=kafka, log4j=LOG4J)
     folder = cache_folder() / f"kafka-{kafka}-{hashlib.sha256(pom.encode()).hexdigest()[:8]}"
     needed = ["java"] if folder.exists() else ["java", "mvn"]
-    missing = [command for command in needed if shutil.which(command) is None]
-    if missing and may_install():
-        _install(missing)
-        missing = [command for command in needed if shutil.which(command) is None]
-    if missing:
-        raise Unavailable("Kafka", f"not installed: {' and '.join(missing)}", REMEDY)
+    if not _has(needed):
+        apt_get("Kafka", PACKAGES, REMEDY, is_here=lambda: _has(needed))
     _check_java()
     if not folder.exists():
         _bring_jars(folder, kafka, pom)
     return f"{folder}/*"
 
 
-def cache_folder() -> Path:
-    """Where slow installs are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdgate"
-
-
-def _install(missing: list[str]) -> None:
-    print(f"tests: {' and '.join(missing)} missing; installing {' '.join(PACKAGES)} by apt-get", file=sys.stderr, flush=True)
-    if shutil.which("apt-get") is None:
-        raise Unavailable("Kafka", f"not installed: {' and '.join(missing)}, and there is no apt-get", REMEDY)
-    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    environment = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run([*environment, *command], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Unavailable("Kafka", f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}", REMEDY)
+def _has(commands: Sequence[str]) -> bool:
+    return all(shutil.which(command) is not None for command in commands)
 
 
 def _check_java() -> None:

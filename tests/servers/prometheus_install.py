@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers.kafka_jars import cache_folder
+from tests.servers.apt import cache_folder
 from tests.servers.unavailable import Unavailable
 
 # By the program that is asked for. Their programs need the C library alone; the other packages that Debian names are for their pages.

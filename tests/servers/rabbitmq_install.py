@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.kafka_jars import cache_folder
-from tests.servers.unavailable import Unavailable, may_install
+from tests.servers.apt import apt_get, cache_folder
+from tests.servers.unavailable import Unavailable
 
 PACKAGE = "rabbitmq-server"
 BIN = Path("/usr/lib/rabbitmq/bin")
@@ -53,7 +53,7 @@ def install(version: str | None = None) -> Installation:
     """
     native = native_version()
     if native is None and version in (None, _of_this_release()):
-        apt_get("RabbitMQ", [PACKAGE], REMEDY)
+        apt_get("RabbitMQ", [PACKAGE], REMEDY, is_here=lambda: native_version() is not None)
         native = native_version()
     if native is not None and version in (None, native):
         return Installation(native, None)
@@ -75,22 +75,6 @@ def _of_this_release() -> str | None:
     return next((version for version, release in RELEASES.items() if f"VERSION_CODENAME={release}" in text), None)
 
 
-def apt_get(server: str, packages: Sequence[str], remedy: str) -> None:
-    """Install what a server needs, if that may be done. Raises Unavailable, with the remedy, if not."""
-    names = " ".join(packages)
-    if not may_install():
-        raise Unavailable(server, f"not installed: {names}", remedy)
-    print(f"tests: {names} missing; installing by apt-get", file=sys.stderr, flush=True)
-    if shutil.which("apt-get") is None:
-        raise Unavailable(server, f"not installed: {names}, and there is no apt-get", remedy)
-    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
-        command = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Unavailable(server, f"apt-get {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}", remedy)
-
-
 def _folder(release: str) -> Path:
     folder = cache_folder() / f"rabbitmq-{release}"
     if os.geteuid() != 0:
@@ -110,7 +94,7 @@ def _folder(release: str) -> Path:
 
 def _debootstrap(release: str, folder: Path) -> None:
     if shutil.which("debootstrap") is None:
-        apt_get("RabbitMQ", ["debootstrap"], REMEDY)
+        apt_get("RabbitMQ", ["debootstrap"], REMEDY, is_here=lambda: shutil.which("debootstrap") is not None)
     print(f"tests: bringing Debian {release} with {PACKAGE} into {folder}", file=sys.stderr, flush=True)
     unfinished = folder.with_name(f"unfinished-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers.kafka_jars import cache_folder
+from tests.servers.apt import cache_folder
 from tests.servers.rabbitmq_install import debian_mirror
 from tests.servers.unavailable import Unavailable
 

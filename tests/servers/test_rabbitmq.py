@@ -114,16 +114,6 @@ def test_what_is_missing_and_the_remedy_are_told(monkeypatch, tmp_path) -> None:
         rabbitmq_install.install()
 
 
-def test_installing_is_announced_first(monkeypatch, tmp_path, capsys) -> None:
-    """With HOLDGATE_TEST_INSTALL=1 it says what it is about to install, and that apt-get is missing where it is."""
-    monkeypatch.setenv("HOLDGATE_TEST_INSTALL", "1")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(rabbitmq_install, "BIN", tmp_path / "bin")
-    with pytest.raises(Unavailable, match="no apt-get"):
-        rabbitmq_install.install()
-    assert "rabbitmq-server missing; installing by apt-get" in capsys.readouterr().err
-
-
 def test_getting_what_cannot_be_had_says_why(monkeypatch, tmp_path) -> None:
     """`python -m tests.servers get` ends with the reason, by which .ci/run knows what it does not run."""
     for name in ("CI", "HOLDGATE_TEST_INSTALL"):

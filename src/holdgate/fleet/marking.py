@@ -8,7 +8,8 @@ where there is no outage, and in one it comes soon after the first.
 "Good" is never held back: a worker that is taken for bad and is well would count for an outage that is none.
 
 While the fleet waits or ramps, nothing of that is written. Then only results by stage count, so a worker writes those: as soon as it has
-done its part of a stage, or a call was bad, and otherwise once a second.
+done its part of a stage, or a call was bad, and otherwise once a second. The first second begins with the stage: most of them are shorter,
+and have one line of each worker that reports, where they would have a second one for its first result.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Marking:
         self._own = _Allowance(FIRST_FAILURES, FIRST_FAILURES_PER_SECOND, now)
         self._of_all = _Allowance(ALL_FAILURES, ALL_FAILURES_PER_SECOND, now)  # each line of anybody takes the part of one worker
         self._tally = (0, 0, 0)  # the stage, and its good and bad results as we have written them
-        self._tally_at = now
+        self._tally_at = now  # when we last wrote, or when the stage began
         self.due: float | None = None
 
     @property
@@ -124,9 +125,9 @@ class Marking:
     def tally(self, stage: int, good: int, bad: int, part: int, now: float, *, took: float = 0.0) -> StageTally | None:
         """Return what is to be written of the results of `stage`, of which `part` are this worker's. The good ones took `took` seconds."""
         self.due = None
-        told_stage, told_good, told_bad = self._tally
-        if told_stage != stage:
-            told_good = told_bad = 0
+        if self._tally[0] != stage:
+            self._tally, self._tally_at = (stage, 0, 0), now
+        _, told_good, told_bad = self._tally
         if (good, bad) == (told_good, told_bad):
             return None
         is_done = told_good + told_bad < part <= good + bad
