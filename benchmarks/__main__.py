@@ -27,6 +27,7 @@ NAMES = (
     "rabbitmq_throughput",
     "floors",
     "faststream_guarded",
+    "faststream_steps",
     "celery_guarded",
     "fleet_cost",
     "by_key",

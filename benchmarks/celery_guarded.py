@@ -4,13 +4,17 @@
 
 A prefork worker with two processes. The first table has a task that does nothing: what is counted is the CPU time of the main process per
 task, which is all that the guard adds to, and that of the whole worker. In the second, a task waits for ten milliseconds, as for an answer,
-and what is counted is the wall clock. Only where Celery is installed.
+and what is counted is the wall clock. Before them stands the guard's own part of a task in a loop of nothing else: the task comes, goes to
+the pool, and ends. `--alone` prints that line only, and needs no broker.
+
+Only where Celery is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import statistics
@@ -20,15 +24,20 @@ import time
 import uuid
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from celery import Celery
-from kombu import Queue
+from kombu import Queue as KombuQueue
 from tests.servers.resolve import shared_rabbitmq
 from tests.servers.unavailable import Unavailable
 
-from holdgate import Dependency
+from holdgate import Dependency, Guard, Queue
 from holdgate.integrations.celery import CeleryGuard
+from holdgate.integrations.celery.loop import SharedLoop
+from holdgate.integrations.celery.station import PoolLane, TaskStation
+from holdgate.runtime.guests import GuestRun
+from holdgate.runtime.run_settings import plan_run
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSES = 2
@@ -49,7 +58,7 @@ def make(url: str, queue: str, *, guarded: bool) -> Celery:
     app.conf.update(
         task_acks_late=True,
         task_ignore_result=True,
-        task_queues=[Queue(queue)],
+        task_queues=[KombuQueue(queue)],
         task_default_queue=queue,
         worker_prefetch_multiplier=MULTIPLIER,
     )
@@ -126,7 +135,46 @@ def report(found: dict[bool, list[Used]], title: str) -> None:
         print(f"| {name} | {min(main):.0f} | {statistics.median(main):.0f} | {min(worker):.0f} | {min(wall):.0f} | {ratio:.2f} |")
 
 
+def alone(tasks: int, rounds: int) -> list[float]:
+    """Seconds of CPU that the guard itself takes for a task, in each round; the pool keeps nothing, and no task waits."""
+    loop = SharedLoop("bench")
+    loop.start()
+    main: Any = SimpleNamespace(start_in_pool=lambda _: None, soon=lambda _: None)
+
+    async def begin() -> tuple[Guard, TaskStation]:
+        guard = Guard(signals=False)
+        await guard.__aenter__()
+        station = TaskStation(loop, main, guard, prefetch=MULTIPLIER * PROCESSES, concurrency=PROCESSES, timeouts={"bench": 1800.0})
+        plans = plan_run(station, [Dependency("payments")], order=None, key=None, concurrency=PROCESSES, span=1000, retry=None)
+        run = GuestRun(guard, station, plans, station.granted, PoolLane)
+        station.joined(run)
+        await run.open()
+        return guard, station
+
+    guard, station = loop.run(begin(), 60.0)
+    source, found = Queue("bench"), []
+    station.take_up([source])
+    for _ in range(rounds + 1):
+        message = SimpleNamespace(delivery_tag=1, headers={})
+        requests = [
+            SimpleNamespace(delivery_info={"redelivered": False}, type="work", id="1", message=message, body=b"") for _ in range(tasks)
+        ]
+        gc.collect()
+        begun = time.thread_time()
+        for request in requests:
+            station.offer(source, request)
+            station.succeeded(request.delivery)
+        found.append((time.thread_time() - begun) / tasks)
+    loop.run(guard.__aexit__(None, None, None), 60.0)
+    loop.stop(60.0)
+    return found[1:]  # the first round warms everything
+
+
 async def main(options: argparse.Namespace) -> None:
+    own = [seconds * 1e6 for seconds in await asyncio.to_thread(alone, options.tasks, options.rounds)]
+    print(f"\nThe guard's part alone: {min(own):.1f} µs of CPU for a task at the least, {statistics.median(own):.1f} at the median")
+    if options.alone:
+        return
     async with shared_rabbitmq() as server:
         url = options.url or server.url
         report(rounds_of(url, options.tasks, 0.0, options.rounds), "A task that does nothing")
@@ -138,6 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
     parser.add_argument("--tasks", type=int, default=4_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--alone", action="store_true", help="the guard's part alone, without a broker")
     given = parser.parse_args()
     print(f"CPython {platform.python_version()}, Celery {version('celery')}, prefork, {PROCESSES} processes, {given.tasks} tasks")
     try:

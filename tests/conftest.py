@@ -24,6 +24,7 @@ from tests.second_try import allow_second_try
 from tests.servers.chromium import browser, find_chromium
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_jars import wanted_kafka
+from tests.servers.kafka_settings import NEVER_KILLED
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
@@ -32,7 +33,7 @@ from tests.sharing import Sharing
 from tests.unhurried import lengthen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 
     from playwright.async_api import Browser
     from xdist.remote import Producer
@@ -201,7 +202,7 @@ def own_kafka(kafka: KafkaAddress, request: pytest.FixtureRequest) -> Iterator[K
         yield kafka
         return
     with asyncio.Runner() as runner:
-        server = _own_server()
+        server = _own_server(settings=NEVER_KILLED)
         runner.run(server.start())
         serves(request, label(server))
         yield server
@@ -340,9 +341,9 @@ def _own_redis(server: str) -> RedisServer:
         raise
 
 
-def _own_server(brokers: int = 1) -> KafkaServer:
+def _own_server(brokers: int = 1, settings: Mapping[str, str] | None = None) -> KafkaServer:
     try:
-        return KafkaServer(brokers)
+        return KafkaServer(brokers, settings)
     except Unavailable as error:
         _missing(error)
         raise

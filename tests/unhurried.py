@@ -19,6 +19,7 @@ PATIENCE = 60.0
 # Of the product's modules: for how long they wait for one answer of a server, where that is shorter than the 15 s of a connection.
 LIMITS: Mapping[str, Sequence[str]] = {
     "holdgate.brokers.confluent.client": ("ANSWER_WITHIN",),
+    "holdgate.brokers.confluent.dead_letters": ("_TOPIC_WITHIN",),
     "holdgate.brokers.confluent.examination": ("ANSWER_WITHIN", "_READ_WITHIN"),
     "holdgate.brokers.kafka.client": ("_ANSWER_WITHIN",),
     "holdgate.brokers.kafka.examination": ("_READ_WITHIN",),
@@ -30,6 +31,7 @@ LIMITS: Mapping[str, Sequence[str]] = {
     "holdgate.brokers.retention": ("_GIVE_UP_AFTER",),
     "holdgate.brokers.share.offsets": ("_ANSWER_WITHIN",),
     "holdgate.cli.replay.rabbitmq": ("_PUT_BACK_WITHIN",),
+    "holdgate.cli.worker.connection": ("_WITHIN",),
 }
 
 

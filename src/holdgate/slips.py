@@ -5,6 +5,7 @@
 - `Dependency("payments", failures=http.failures())`: a predicate was called where it is to be passed (`passed_uncalled`).
 - `needs=lambda: [payments]`: a function of nothing (`refuse_function_of_nothing`).
 - `from holdgate import KafkaIntake`: what needs a client library has a module of its own (`no_such_name`).
+- `from holdgate.integrations.celery import CeleryGuard` beside Celery 5.5: its inside is another one (`other_version`).
 
 Nothing here runs for a message, and nothing costs more than a look at a few names when all is well.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -150,3 +152,18 @@ def no_such_name(package: str, name: str) -> Exception:
     # By this function importlib looks whether a name is there, and nothing else says that it is asking.
     is_import = frame is not None and frame.f_code.co_name == "_handle_fromlist"
     return ImportError(text, name=name) if is_import else AttributeError(text)
+
+
+def other_version(package: str, lowest: tuple[int, ...], below: tuple[int, ...]) -> str | None:
+    """Return what is wrong with the version of a framework whose inside changes. None means from `lowest` on, and before `below`."""
+    from importlib import metadata  # noqa: PLC0415 - it takes milliseconds, and only integrations ask
+
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:  # it is there, and was not installed by a package: nobody knows which one it is
+        return None
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[: len(lowest)])
+    if lowest <= numbers and numbers[: len(below)] < below:
+        return None
+    wanted, end = (".".join(map(str, each)) for each in (lowest, below))
+    return f"needs {package} {wanted} or newer, below {end}, got {version}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.examples.payments import Payments
-from tests.frameworks.workers import FrameworkWorker, worker
+from tests.frameworks.workers import PATIENCE, FrameworkWorker, worker
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.ports import release_port, reserve_port
 from tests.servers.rabbitmq_address import RabbitMQAddress
@@ -78,7 +78,9 @@ async def play(python: str, module: str, brokers: Brokers) -> None:
             await kafka.produce(orders, ORDERS[4:])
             await rabbitmq.publish(refunds, REFUNDS[4:])
             await first.running.until(lambda: payments.refused >= 5)
-            assert await first.health() == "degraded"
+            async with asyncio.timeout(PATIENCE):  # the worker hears of the refusal after the service has counted it
+                while await first.health() != "degraded":
+                    await asyncio.sleep(0.05)
             stream, writer = await first.open("/ticks")
             await stream.readuntil(b"tick")
             assert await first.running.terminate() == SIGTERM

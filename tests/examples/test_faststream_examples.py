@@ -111,6 +111,29 @@ async def test_an_outage_is_waited_out_on_rabbitmq(rabbitmq: RabbitMQAddress, qu
     assert await rabbitmq.waiting_once_free(orders) == []
 
 
+async def test_a_held_app_uses_no_processor(
+    kafka: KafkaAddress, topic: Callable[..., Awaitable[str]], rabbitmq: RabbitMQAddress, queue: Callable[..., Awaitable[str]]
+) -> None:
+    """A hold costs less than a fiftieth of one processor on either broker, probes of every second included."""
+    python = Path(sys.executable)
+    records, orders = await topic(), await queue()
+    async with (
+        Payments() as payments,
+        worker(python, "examples/faststream_kafka.py", **on_kafka(kafka, records, payments)) as reader,
+        worker(python, "examples/faststream_rabbitmq.py", **on_rabbitmq(rabbitmq, orders, payments)) as consumer,
+    ):
+        await kafka.produce(records, BEFORE)
+        await rabbitmq.publish(orders, BEFORE)
+        await reader.until(lambda: len(payments.charged) == 2 * len(BEFORE))
+        payments.is_up = False
+        await kafka.produce(records, DURING)
+        await rabbitmq.publish(orders, DURING)
+        await reader.until(lambda: payments.refused >= 4)
+        assert await reader.rest(5.0, 0.02) < 0.02
+        assert await consumer.rest(5.0, 0.02) < 0.02
+    assert sorted(payments.charged) == sorted(2 * BEFORE)
+
+
 async def test_the_app_before_loses_orders_on_kafka(kafka: KafkaAddress, topic: Callable[..., Awaitable[str]]) -> None:
     """Which is why there is a diff: by FastStream's default what could not be charged is passed over."""
     orders = await topic()

@@ -1,4 +1,4 @@
-"""Faults that only a RabbitMQ broker does to its consumers."""
+"""Faults that a broker of queues does to its consumers: channels of RabbitMQ, and queues that are deleted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def only(share: str = "a share group has no channels: what its connection may me
 BAD_ACK = ("--strike", "bad-ack")
 LIMIT = "it is near in no cell, and tests/brokers/share has what is done then, step by step and by seeds"
 TIMEOUT = "the end of a lock is that, and a worker knows when it comes: records go back before"
-DELETED = "it is not run so far"
+NO_QUEUES = "Kafka has no channels, acks or queues, but for its share groups"
+OFFSETS_STAY = "a group of partitions keeps its offsets, and what they mean in the new topic is for its reset policy to say"
+ENDS = "its worker ends when the queue is deleted, which has a row of its own"
 
 
 @fault("the channel is closed with unacked messages", GROUP, **only(), quiet=False, worker=BAD_ACK)
@@ -112,16 +114,41 @@ async def consumer_timeout(world: World) -> None:
     await _lost(world, since=begun)
 
 
-@fault("the queue is deleted", GROUP, **only(DELETED), quiet=False)
+@fault("the queue is deleted", GROUP, without={Broker.KAFKA: NO_QUEUES, Broker.CONFLUENT: NO_QUEUES}, quiet=False)
 async def queue_deleted(world: World) -> None:
-    """Somebody deletes the queue with all that is in it; the worker ends with an error that names it. The queue is made again."""
-    await world.scene.rabbitmq.delete(world.payments)
-    for queue, partition, number in story.missing(world.entries()):
-        if queue == world.payments:
-            world.scene.writer.write("deleted", topic=queue, partition=partition, offset=number)
+    """Somebody deletes the queue with all that is in it, for a share group the topic; the worker ends with an error that names it.
+    The queue is made again."""
+    is_topic = world.cell.broker.is_kafka
+    where = world.scene.kafka if is_topic else world.scene.rabbitmq
+    await (where.delete_topic(world.payments) if is_topic else where.delete(world.payments))
+    _note_deleted(world)
     code = await world.victim.ended()
     if world.cell.state is not State.SHUTTING_DOWN:
         assert code == 1, f"it ended with {code}"
         assert world.payments in world.victim.output.splitlines()[-1], world.victim.output[-3000:]
     world.scene.fleet.workers.remove(world.victim)
-    await world.scene.rabbitmq.declare(world.payments, {"x-queue-type": "quorum"})
+    if is_topic:
+        await where.create_topic(world.payments, world.partitions)
+        await world.produce(20)
+    else:
+        await where.declare(world.payments, {"x-queue-type": "quorum"})
+
+
+def _note_deleted(world: World) -> None:
+    for queue, partition, number in story.missing(world.entries()):
+        if queue == world.payments:
+            world.scene.writer.write("deleted", topic=queue, partition=partition, offset=number)
+
+
+@fault(
+    "the topic is deleted and made anew",
+    GROUP,
+    without={Broker.KAFKA: OFFSETS_STAY, Broker.CONFLUENT: OFFSETS_STAY, Broker.RABBITMQ: ENDS},
+    quiet=False,
+)
+async def topic_made_anew(world: World) -> None:
+    """Somebody deletes the topic of a share group and makes it again; the worker goes on, with other records at the same offsets."""
+    await world.scene.kafka.delete_topic(world.payments)
+    _note_deleted(world)
+    await world.scene.kafka.create_topic(world.payments, world.partitions)
+    await world.produce(100)

@@ -37,16 +37,12 @@ async def dead_letter_target_away(world: World) -> None:
     GROUP,
     only=Broker.KAFKA,
     because="a queue keeps what is not acked; what expires there is its owner's wish",
-    without={Broker.SHARE: "it is not run so far: a group's place is the broker's own, and moves with the beginning of the log"},
     worker=("--inbox", "10"),
 )
 async def retention(world: World) -> None:
     """The broker deletes most of what is not committed yet; the worker has read some of it and has not read the rest."""
-    topic = world.payments
-    ends = await world.scene.kafka.end_offsets(topic)
-    before = {number: end - (end - world.scene.committed.get((topic, number), 0)) // 5 for number, end in ends.items()}
+    before, gone = await world.oldest()
     # Told before it is done: a worker may go on past it at once.
-    for number, offset in before.items():
-        for gone in range(offset):
-            world.scene.writer.write("deleted", topic=topic, partition=number, offset=gone)
-    await world.scene.kafka.delete_records(topic, before)
+    for topic, partition, number in gone:
+        world.scene.writer.write("deleted", topic=topic, partition=partition, offset=number)
+    await world.scene.kafka.delete_records(world.payments, before)

@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--topic", action="append", required=True, help="orders=payments: a topic and the dependency that it needs")
     parser.add_argument("--dependency", action="append", required=True, help="payments=127.0.0.1:1234")
     parser.add_argument("--concurrency", type=int)
-    parser.add_argument("--in-hand", type=int, required=True)
+    parser.add_argument("--in-hand", "--inbox", type=int, required=True)
     parser.add_argument("--open", type=float, required=True)
     parser.add_argument("--max-poll", type=float)
     parser.add_argument("--dead", help="the topic for dead letters")

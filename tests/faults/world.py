@@ -58,6 +58,8 @@ class World(ABC):
     # Every partition and queue, and how many handlers of payments a worker runs at once.
     sources: int
     lanes: int
+    # Of payments, where it is a topic that is made anew.
+    partitions: int
 
     def __init__(self, cell: Cell, scene: Any, server: Any, proxy: Proxy | None) -> None:
         self.cell = cell
@@ -105,6 +107,10 @@ class World(ABC):
     @abstractmethod
     async def letters(self) -> set[tuple[str, int, int]]:
         """Return what is in `dead`."""
+
+    async def oldest(self) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
+        """Return where the last fifth of what waits in payments begins in each partition, and the messages before."""
+        raise NotImplementedError("a queue has no offsets")
 
     def complaints(self, entries: list[Entry]) -> list[str]:
         """Return what only this broker can have wrong."""

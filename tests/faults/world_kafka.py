@@ -70,6 +70,13 @@ class KafkaWorld(World):
         for number, body in enumerate((b"reject", b"broken")):
             self.poison.add((self.payments, number, await self.scene.poison(self.payments, number, body)))
 
+    async def oldest(self) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
+        """Return where the last fifth of what is not committed begins in each partition, and the messages before."""
+        topic = self.payments
+        ends = await self.scene.kafka.end_offsets(topic)
+        before = {number: end - (end - self.scene.committed.get((topic, number), 0)) // 5 for number, end in ends.items()}
+        return before, [(topic, number, offset) for number, begin in before.items() for offset in range(begin)]
+
     async def letters(self) -> set[tuple[str, int, int]]:
         told = [dict(record.headers) for record in await self.scene.kafka.read(self.dead)]
         return {(one["holdgate-source"].decode(), int(one["holdgate-partition"]), int(one["holdgate-offset"])) for one in told}

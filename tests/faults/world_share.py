@@ -118,6 +118,7 @@ class ShareWorld(World):
     """Topics with a share group, and what comes back to it."""
 
     sources = 2
+    partitions = PARTITIONS
     scene: Scene
 
     @property
@@ -151,6 +152,20 @@ class ShareWorld(World):
         for word in (b"reject", b"broken"):
             self.poison.add((self.payments, 0, self.scene.next_number(self.payments)))
             await self.scene.produce(self.payments, 1, body=word)
+
+    async def oldest(self) -> tuple[dict[int, int], list[tuple[str, int, int]]]:
+        """Return where the last fifth of what is not processed begins in each partition, and the messages before."""
+        waiting = {number for topic, _, number in story.missing(self.entries()) if topic == self.payments}
+        before: dict[int, int] = {}
+        gone: list[tuple[str, int, int]] = []
+        records = await self.scene.kafka.read(self.payments)
+        for partition in range(PARTITIONS):
+            mine = [record for record in records if record.partition == partition and int(record.value) in waiting]
+            first = mine[len(mine) * 4 // 5] if mine else None
+            if first is not None:
+                before[partition] = first.offset
+                gone += [(self.payments, 0, int(record.value)) for record in mine if record.offset < first.offset]
+        return before, gone
 
     async def letters(self) -> set[tuple[str, int, int]]:
         return set(await self._letters())

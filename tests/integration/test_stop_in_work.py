@@ -146,4 +146,4 @@ async def test_a_rabbitmq_worker_ends(  # noqa: PLR0917 - pytest passes them by 
     name = await queue(arguments)
     await rabbitmq.publish(name, [b"quick", b"slow", b"last"])
     assert await stopped(["rabbitmq", rabbitmq.url, name, "-"], way, by, f"{name}@2") == code
-    assert await rabbitmq.depth(name) == (0, 0)
+    assert await rabbitmq.waiting_once_free(name) == []

@@ -99,7 +99,7 @@ async def test_an_outage_loses_nothing_and_costs_few_calls_on_rabbitmq(rabbitmq:
         await held.until(lambda: len(payments.charged) >= 45)
         assert scene.charged == orders(1, 45)
         await held.terminate()
-        assert await rabbitmq.depth(scene._where["QUEUE"]) == (0, 0)
+        assert await rabbitmq.waiting_once_free(scene._where["QUEUE"]) == []
 
 
 @pytest.mark.slow

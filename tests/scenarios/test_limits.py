@@ -60,7 +60,7 @@ class Api:
             server = uvicorn.Server(uvicorn.Config(self, log_config=None, lifespan="off", timeout_keep_alive=int(PATIENCE)))
             serving = asyncio.create_task(server.serve([bound]))
             try:
-                async with httpx.AsyncClient(trust_env=False) as client:
+                async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
                     yield client
             finally:
                 server.should_exit = True

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from tests.scenarios.brokers import in_real_time_on_every_broker
-from tests.scenarios.world import numbered
+from tests.scenarios.world import PATIENCE, numbered
 
 from holdgate import CircuitSettings, Dependency, RetryPolicy, http
 from holdgate.core import CircuitOpened, Reason
@@ -51,7 +51,7 @@ class Server:
     def charge(self, delivery: Delivery[Any]) -> None:
         """A plain handler, as most are."""
         try:
-            urlopen(self.url, delivery.body, timeout=10).close()  # noqa: S310 - a server of our own
+            urlopen(self.url, delivery.body, timeout=PATIENCE).close()  # noqa: S310 - a server of our own
         except HTTPError as error:
             error.close()
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from tests.scenarios.brokers import in_real_time_on_every_broker
-from tests.scenarios.world import numbered
+from tests.scenarios.world import PATIENCE, numbered
 from tests.servers.limited_http import LimitedServer
 
 from holdgate import Dependency, RetryPolicy, http
@@ -41,7 +41,7 @@ class Charging:
 
 async def _charge(world: World, server: LimitedServer, payments: Dependency, **settings: Any) -> Charging:
     await world.produce(world.first, numbered(MESSAGES))
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         handler = Charging(server.url, client)
         async with world.working(handler, needs=[payments], retry=ONCE, **settings):
             await world.until(lambda: len(handler.processed) == MESSAGES, "all was processed")

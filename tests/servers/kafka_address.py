@@ -34,22 +34,24 @@ class KafkaAddress:
             topic = NewTopic(name, partitions, copies, topic_configs=dict(config or {}))
             answer = await admin.create_topics([topic])
             _raise_first(error[1] for error in answer.topic_errors)
-            async with asyncio.timeout(TIMEOUT):
-                while not await self._has_leaders(admin, name, partitions):
-                    await asyncio.sleep(BETWEEN_LOOKS)
+            await self._led(admin, name, partitions)
         return name
 
     async def delete_topic(self, name: str) -> None:
-        """Delete a topic."""
+        """Delete a topic, and wait until the broker that is asked says nothing of it any more: it answers before it has forgotten it."""
         async with self.admin() as admin:
             answer = await admin.delete_topics([name])
             _raise_first(error[1] for error in answer.topic_error_codes)
+            async with asyncio.timeout(TIMEOUT):
+                while name in await admin.list_topics():  # a question by its name could make it anew
+                    await asyncio.sleep(BETWEEN_LOOKS)
 
     async def add_partitions(self, topic: str, total: int) -> None:
-        """Give the topic more partitions: `total` afterwards."""
+        """Give the topic more partitions, and wait until each has a leader: `total` afterwards."""
         async with self.admin() as admin:
             answer = await admin.create_partitions({topic: NewPartitions(total)})
             _raise_first(error[1] for error in answer.topic_errors)
+            await self._led(admin, topic, total)
 
     async def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete what lies before these offsets, as retention would at its next look."""
@@ -151,6 +153,11 @@ class KafkaAddress:
             yield reader, partitions
         finally:
             await reader.stop()
+
+    async def _led(self, admin: Any, topic: str, partitions: int) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            while not await self._has_leaders(admin, topic, partitions):
+                await asyncio.sleep(BETWEEN_LOOKS)
 
     @staticmethod
     async def _has_leaders(admin: Any, topic: str, partitions: int) -> bool:

@@ -37,6 +37,10 @@ QUICK: Mapping[str, str] = {
     "background.threads": "2",
 }
 
+# Of a broker that no test kills: a busy machine lets it stand still for seconds, after which its own controller would fence it. Nothing on
+# it has a leader then, and nobody can make a topic.
+NEVER_KILLED: Mapping[str, str] = {"broker.session.timeout.ms": "60000"}
+
 
 def properties(number: int, cluster: Sequence[BrokerPorts], folder: Path, extra: Mapping[str, str]) -> str:
     """Return the text of server.properties for one broker of a cluster, numbered from 1."""

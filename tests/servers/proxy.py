@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from tests.servers.ports import release_port, reserve_port
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -28,13 +30,14 @@ class _Link:
 class Proxy:
     """Listens on 127.0.0.1 and passes everything on to `target` until told otherwise. `async with` starts and stops it.
 
-    `port` 0: any free one. `delay`: seconds that each piece waits in each direction, order kept. `links_made` counts the connections
-    that came in.
+    `port` 0: any free one, which nobody else gets while the proxy refuses. `delay`: seconds that each piece waits in each direction, order
+    kept. `links_made` counts the connections that came in.
     """
 
     def __init__(self, target: tuple[str, int], *, port: int = 0, delay: float = 0.0) -> None:
         self.target = target
         self.port = port
+        self._reserved = 0
         self.delay = delay
         self.links_made = 0
         self._links: set[_Link] = set()
@@ -56,9 +59,10 @@ class Proxy:
 
     async def accept(self) -> None:
         """Listen; clients get through again after `refuse`."""
+        if not self.port:
+            self.port = self._reserved = reserve_port()
         if self._listening is None:
             self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-            self.port = self._listening.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
         """Refuse new connections (ECONNREFUSED); those that exist go on."""
@@ -103,6 +107,9 @@ class Proxy:
         self._left_open.clear()
         self.heal()
         await asyncio.gather(*self._tasks, *map(_closed, writers), return_exceptions=True)
+        if self._reserved:
+            release_port(self._reserved)
+            self._reserved = 0
 
     async def __aenter__(self) -> Self:
         await self.accept()

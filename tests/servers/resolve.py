@@ -11,6 +11,7 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.kafka_docker import docker_answers, start_kafka
 from tests.servers.kafka_jars import release_of, wanted_kafka
+from tests.servers.kafka_settings import NEVER_KILLED
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_address import RabbitMQAddress
 from tests.servers.rabbitmq_docker import start_rabbitmq
@@ -37,7 +38,7 @@ async def shared_kafka() -> AsyncIterator[KafkaAddress]:
         finally:
             container.stop()
         return
-    async with KafkaServer() as server:
+    async with KafkaServer(settings=NEVER_KILLED) as server:
         yield server
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers import ports
 from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ async def hears_nothing(reader: asyncio.StreamReader) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def test_its_port_stays_its_own_while_it_refuses() -> None:
+    """Nobody else listens where its clients look for it again."""
+    async with echo_behind_proxy() as (proxy, _):
+        proxy.refuse()
+        assert proxy.port in ports._reserved
+        await proxy.accept()
+    assert proxy.port not in ports._reserved
 
 
 async def test_it_passes_on_both_ways() -> None:

@@ -5,12 +5,11 @@ Each client asks in its own way, and implements `GroupAnswers` for that. Nothing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from holdgate.brokers.group_costs import Membership, Traffic, of_group, of_topic
-from holdgate.brokers.group_facts import Diagnosis, PartitionFacts, TopicFacts, diagnose, from_milliseconds
+from holdgate.brokers.group_facts import Diagnosis, PartitionFacts, TopicFacts, diagnose
 
 Place: TypeAlias = Any  # a client's own pair of `topic` and `partition`, with a hash
 
@@ -96,15 +95,8 @@ class GroupExaminer:
         logs = await self._answers.logs(name)
         first = {at: max(committed.get(at, begin), begin) for at, (begin, _) in logs.items()}
         ages = await self._answers.ages({at: offset for at, offset in first.items() if offset < logs[at][1]}, self._now)
-        settings = await self._answers.topic_settings(name)
-        deletes = "delete" in settings.get("cleanup.policy", "delete")
-        return TopicFacts(
-            name,
-            tuple(PartitionFacts(at.partition, begin, end, committed.get(at), ages.get(at)) for at, (begin, end) in logs.items()),
-            retention=from_milliseconds(settings.get("retention.ms")) if deletes else math.inf,
-            retention_bytes=size if deletes and (size := int(settings.get("retention.bytes") or -1)) >= 0 else None,
-            compacted="compact" in settings.get("cleanup.policy", ""),
-        )
+        partitions = (PartitionFacts(at.partition, begin, end, committed.get(at), ages.get(at)) for at, (begin, end) in logs.items())
+        return TopicFacts.from_settings(name, await self._answers.topic_settings(name), tuple(partitions))
 
     async def _offsets_kept(self) -> float | None:
         minutes = (await self._answers.broker_settings()).get("offsets.retention.minutes")

@@ -7,7 +7,7 @@ keeps its records for as long as a hold may last, and from where a group would g
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _HOUR, _DAY = 3600.0, 86400.0
@@ -56,6 +56,18 @@ class TopicFacts:
     retention: float = math.inf
     retention_bytes: int | None = None
     compacted: bool = False
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Mapping[str, str], partitions: tuple[PartitionFacts, ...] = ()) -> TopicFacts:
+        """Return a topic by its settings as the broker names them. Those that are missing are taken as the broker's usual ones."""
+        deletes = "delete" in settings.get("cleanup.policy", "delete")
+        return cls(
+            name,
+            partitions,
+            retention=from_milliseconds(settings.get("retention.ms")) if deletes else math.inf,
+            retention_bytes=size if deletes and (size := int(settings.get("retention.bytes") or -1)) >= 0 else None,
+            compacted="compact" in settings.get("cleanup.policy", ""),
+        )
 
 
 def diagnose(group: str, topics: Sequence[TopicFacts], offsets_kept: float | None, *, reset: str = "auto_offset_reset") -> list[Diagnosis]:

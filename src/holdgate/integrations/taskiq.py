@@ -32,8 +32,13 @@ from holdgate.core.validation import seconds
 from holdgate.errors import GuardClosed, MissingExtra, SettingsError, WaitedTooLong
 from holdgate.runtime.guard import Guard
 from holdgate.runtime.needs import check_list
-from holdgate.slips import suggest_keywords
+from holdgate.slips import other_version, suggest_keywords
 from holdgate.tasks import begin_later
+
+# As the extra `taskiq` in pyproject.toml has it. Before the imports: another version may lack what is imported.
+for _package, _lowest, _below in (("taskiq", (0, 13), (0, 14)), ("taskiq-aio-pika", (0, 6, 1), (0, 7))):
+    if _why := other_version(_package, _lowest, _below):
+        raise MissingExtra(f"holdgate.integrations.taskiq {_why}: pip install 'holdgate[taskiq]'")
 
 try:
     from taskiq import AsyncBroker, SimpleRetryMiddleware, SmartRetryMiddleware, TaskiqEvents

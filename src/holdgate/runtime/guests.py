@@ -101,8 +101,10 @@ class GuestLane(Lane):
         None means that there is no verdict: the attempt was interrupted, or ends with more than itself (`passes`). The message is the
         engine's again.
         """
-        if error is None and self.is_plain:
-            return self.succeed()
+        if error is None:
+            verdict = self.end_plainly()
+            if verdict is not None:
+                return verdict
         delivery, ours, timed_out = self.delivery, self.interrupted, self.timed_out
         self._close(error)
         if ours:
@@ -119,29 +121,21 @@ class GuestLane(Lane):
         self.worker.turn_if_needed()
         return verdict
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether a handler that returns now has succeeded, and there is nothing more to it. Nothing of it comes again then."""
-        delivery = self.delivery
-        return (
-            delivery is not None
-            and self.calls is None
-            and not self.interrupted
-            and delivery.history is None
-            and delivery.request is None
-            and self.worker.tracing is None
-        )
+    def end_plainly(self) -> Verdict | None:
+        """End an attempt whose handler has returned, in the task that began it, if it has succeeded and there is nothing more to it.
 
-    def succeed(self) -> Verdict | None:
-        """End an attempt that `is_plain`, in the task that began it."""
+        Nothing of the message comes again then. None means that there is more to it, and that nothing was done.
+        """
         delivery, worker = self.delivery, self.worker
+        if delivery is None or self.calls is not None or self.interrupted:
+            return None
+        if delivery.history is not None or delivery.request is not None or worker.tracing is not None:
+            return None
         self.started = False
         token = self._token
         if token is not None:
             current_attempt.reset(token)
             self._token = None
-        if delivery is None:
-            return None
         verdict = worker.engine.succeeded(delivery, worker.now())
         if verdict is _DONE:
             worker.intake.settle(delivery, _ACK)
@@ -203,6 +197,7 @@ class GuestRun:
         lane: Callable[[LaneOwner, Callable[[GuestLane], None]], GuestLane] = GuestLane,
     ) -> None:
         self.worker = guard.new_worker(intake, plans, _no_handler)
+        self._idle = cast("list[GuestLane]", self.worker.idle)  # the same list: no lane here is another one
         self._guard = guard
         self._plans = plans
         self._granted = granted
@@ -257,11 +252,11 @@ class GuestRun:
             assignment = self._assignment_of(delivery.source)
         if assignment is None:
             return None
-        idle = worker.idle
+        idle = self._idle
         if size <= _LIGHT and idle and self._plans.sorter is None:
             started = engine.bring(assignment, delivery, worker.now())
             if started:
-                lane = cast("GuestLane", idle.pop())
+                lane = idle.pop()
                 lane.delivery = delivery
                 return lane
             if started is not None:

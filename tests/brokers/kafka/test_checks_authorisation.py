@@ -21,6 +21,7 @@ from tests.brokers.kafka.conftest import QUICK
 from tests.brokers.kafka.drive import PATIENCE, Drive, drive
 from tests.closing import serves
 from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_settings import NEVER_KILLED
 from tests.servers.resolve import label
 from tests.servers.unavailable import Unavailable, in_ci
 
@@ -42,7 +43,7 @@ GUARDED = {
 async def guarded(request: pytest.FixtureRequest) -> AsyncIterator[KafkaServer]:
     """A broker that lets everybody do everything, until a `rule`."""
     try:
-        server = KafkaServer(settings=GUARDED)
+        server = KafkaServer(settings={**NEVER_KILLED, **GUARDED})
     except Unavailable as error:
         if in_ci():
             pytest.fail(str(error), pytrace=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.servers.kafka_address import KafkaAddress
 
-PATIENCE = 30.0  # seconds, for what a loaded broker does
+PATIENCE = 60.0  # seconds, for what a loaded broker does
 HOUR = 3600.0
 
 

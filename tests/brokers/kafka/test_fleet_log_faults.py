@@ -10,6 +10,7 @@ from confluent_kafka.admin import AclOperation, AclPermissionType, ResourceType
 from tests.brokers.kafka.test_checks_authorisation import GUARDED, rule
 from tests.closing import serves
 from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_settings import NEVER_KILLED
 from tests.servers.resolve import label
 from tests.servers.unavailable import Unavailable, in_ci
 
@@ -28,7 +29,7 @@ PATIENCE = 60.0  # seconds, for what a broker does that comes back on a loaded m
 async def eager(request: pytest.FixtureRequest) -> AsyncIterator[KafkaServer]:
     """A broker that makes topics by itself, as Kafka does by default, and that lets everybody do everything until a rule."""
     try:
-        server = KafkaServer(settings={**GUARDED, "auto.create.topics.enable": "true"})
+        server = KafkaServer(settings={**NEVER_KILLED, **GUARDED, "auto.create.topics.enable": "true"})
     except Unavailable as error:
         if in_ci():
             pytest.fail(str(error), pytrace=False)
@@ -128,7 +129,9 @@ async def test_appends_that_are_given_up_do_not_pile_up(fresh_kafka: KafkaServer
     found: list[bytes] = []
     while b"last" not in found:
         found += await read(log, 1)
-    assert found == [b"first", b"given up 0", b"last"]
+    assert (found[0], found[-1]) == (b"first", b"last")
+    # One that was given up before it was under way never comes; in a process that stands still for a moment it is not the first.
+    assert len(found) <= 3
     await log.close()
 
 

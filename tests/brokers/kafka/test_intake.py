@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from tests.brokers.kafka.drive import PATIENCE
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.errors import AlreadySettled, IntakeError, SettingsError
@@ -188,8 +189,10 @@ async def test_rebalances_after_the_end_are_the_callers(kafka: KafkaAddress, top
     heard = list(at.events)
     other = consumer(name)
     joining = asyncio.create_task(other.start())
-    while not joining.done():
-        await theirs.getmany(timeout_ms=100)
+    async with asyncio.timeout(PATIENCE):
+        # Joined, it may have a generation of its own alone, and ours all the partitions still.
+        while not joining.done() or len(theirs.assignment()) != 1:
+            await theirs.getmany(timeout_ms=100)
     await kafka.produce(name, [b"after"], partition=next(iter(theirs.assignment())).partition)
     assert (await asyncio.wait_for(theirs.getone(), 30)).value == b"after"
     assert at.events == heard

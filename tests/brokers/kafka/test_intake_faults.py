@@ -88,7 +88,7 @@ async def test_an_eviction_is_a_loss(kafka: KafkaAddress, topic, consumer, group
     """A loop blocked beyond the session timeout costs the membership: sources are lost, nothing is committed, the hold comes back."""
     name = await topic()
     await kafka.produce(name, numbered(5), partition=0)
-    ours = consumer(session_timeout_ms=1000, heartbeat_interval_ms=100)
+    ours = consumer(session_timeout_ms=3000, heartbeat_interval_ms=300)
     async with driven(KafkaIntake(ours, topics=[name], commit_every=3600)) as at:
         late = list(await at.take(5))
         at.ack(late[:3])
@@ -138,7 +138,7 @@ async def test_a_close_is_bounded(own_kafka: KafkaServer, kafka_proxy: Proxy, gr
     await at.intake.open(at)
     at.ack(await at.take(3))
     kafka_proxy.cut()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await at.intake.close()
     kafka_proxy.heal()
     while [task for task in asyncio.all_tasks() if task.get_name() == "holdgate kafka stop"]:

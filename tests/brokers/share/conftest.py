@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from tests.brokers.share.bed import Bed
     from tests.brokers.share.groups import ShareGroups
     from tests.servers.kafka_address import KafkaAddress
 
@@ -44,3 +45,11 @@ async def share_topic(share_kafka: KafkaAddress) -> AsyncIterator[Callable[..., 
     yield create
     for name in made:
         await share_kafka.delete_topic(name)
+
+
+@pytest.fixture
+def bed(monkeypatch: pytest.MonkeyPatch) -> Bed:
+    """One topic on the model, and an intake of it."""
+    from tests.brokers.share.bed import Bed  # noqa: PLC0415 - as above
+
+    return Bed(monkeypatch)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from holdgate.brokers.share import ShareIntake
 from holdgate.brokers.share import intake as intake_module
@@ -18,8 +19,9 @@ from holdgate.testing.memory.broker import Bell
 class ModelMessage:
     """A record as confluent-kafka shows one: everything is a method."""
 
-    def __init__(self, record: ShareRecord, topic: str) -> None:
+    def __init__(self, record: ShareRecord, topic: str, topic_id: str | None = None) -> None:
         self.record = record
+        self.topic_id = topic_id
         self._deliveries = record.deliveries
         self._topic = topic
 
@@ -65,6 +67,10 @@ class ModelBroker:
             "share.delivery.count.limit": str(limit),
             "share.auto.offset.reset": "earliest",
         }
+        self.of_topics: dict[str, Mapping[str, str]] = {}  # settings, of those that the user may see
+        self.left: dict[str, int] = {}  # how many records the log of a topic has, if retention has deleted from it
+        self._made = 0
+        self.ids: dict[str, str | None] = {topic: f"{topic}-0" for topic in topics}
         self.clients: list[ModelClient] = []
         self.late = 0.0  # seconds that a commit takes, more than none
         self.joining = 0.0  # seconds from a subscribe to the first record
@@ -78,6 +84,17 @@ class ModelBroker:
             return ()
         number, count = members.index(client), len(members)
         return {number % self.partitions, *range(number, self.partitions, count)}
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic with what is in it: its consumers get nothing any more, and no error of a poll."""
+        self.make_anew(topic)
+        self.ids[topic] = None
+
+    def make_anew(self, topic: str) -> None:
+        """Make a topic that has the same offsets as the old one, which is gone, and another id."""
+        self.groups[topic] = ShareGroup(topic, self.groups[topic].settings)
+        self._made += 1
+        self.ids[topic] = f"{topic}-{self._made}"
 
     def produce(self, topic: str, *bodies: bytes) -> None:
         for body in bodies:
@@ -107,6 +124,15 @@ class ModelAdmin:
     async def topics(self) -> frozenset[str]:
         return frozenset(self._broker.groups)
 
+    async def topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        return {topic: self._broker.of_topics[topic] for topic in topics if topic in self._broker.of_topics}
+
+    async def sizes(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        return {(topic, number): self._broker.left.get(topic, 1_000_000) for topic, number in places}
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        return {topic: self._broker.ids[topic] for topic in topics}
+
     async def group_settings(self, group: str) -> Mapping[str, str]:
         return self._broker.settings
 
@@ -119,6 +145,9 @@ class ModelBacklogs:
 
     async def ask(self) -> Mapping[str, int]:
         return {topic: len(group.waiting()) for topic, group in self._broker.groups.items()}
+
+    async def waiting(self, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        return {(topic, 0): len(self._broker.groups[topic].waiting()) for topic in topics}
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -134,7 +163,6 @@ class ModelClient:
         self.calls: list[str] = []
         self.unseen: list[ModelMessage] = []  # what a fetch in the background has acquired
         self._broker = broker
-        self._group = broker.groups[topic]
         self._most = settings["max.poll.records"]
         self.member = f"member-{next(self.numbers)}"
         self._subscribed = False
@@ -143,6 +171,10 @@ class ModelClient:
         self._joined_at = 0.0
         self.is_dead = False
         broker.clients.append(self)
+
+    @property
+    def _group(self) -> ShareGroup:
+        return self._broker.groups[self.topic]
 
     async def open(self) -> None:
         self.calls.append("open")
@@ -185,11 +217,11 @@ class ModelClient:
         return unseen or self._fetch()
 
     def _fetch(self) -> list[ModelMessage]:
-        if self.is_dead or asyncio.get_running_loop().time() < self._joined_at:
+        if self.is_dead or self._broker.ids[self.topic] is None or asyncio.get_running_loop().time() < self._joined_at:
             return []
         now, assigned = asyncio.get_running_loop().time(), self._broker.assigned(self)
         taken = self._group.acquire(self.member, self._most, now, assigned, self._broker.partitions)
-        return [ModelMessage(record, self.topic) for record in taken]
+        return [ModelMessage(record, self.topic, self._broker.ids[self.topic]) for record in taken]
 
     async def commit(
         self, accepted: Collection[ModelMessage], released: Collection[ModelMessage], within: float
@@ -202,10 +234,12 @@ class ModelClient:
             self._in_hand.clear()
             return {0: RuntimeError("nobody answers")}
         now = asyncio.get_running_loop().time()
-        refused = {*self._group.accept(self.member, [each.offset() for each in accepted], now)}
-        refused |= {*self._group.release(self.member, [each.offset() for each in released], now)}
         for message in (*accepted, *released):
             self._in_hand.pop(message.offset(), None)
+        if any(message.topic_id != self._broker.ids[self.topic] for message in (*accepted, *released)):
+            return {0: KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_ID))}
+        refused = {*self._group.accept(self.member, [each.offset() for each in accepted], now)}
+        refused |= {*self._group.release(self.member, [each.offset() for each in released], now)}
         self._broker.bell.ring()
         return {0: RuntimeError("INVALID_RECORD_STATE")} if refused else {}
 

@@ -28,6 +28,11 @@ class Offsets:
             raise self._answer
         return {topic: self._answer[topic] for topic in topics}
 
+    async def waiting(self, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return {(topic, 0): self._answer[topic] for topic in topics}
+
     async def close(self) -> None:
         self.closed += 1
 
@@ -90,3 +95,17 @@ async def test_closing_closes_what_asks() -> None:
     await asking(offsets).close()
     await ShareBacklogs(SETTINGS, "queue", ("orders",)).close()
     assert offsets.closed == 1
+
+
+async def test_who_can_do_without_an_answer_asks_without_a_word(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is away, or too old, says nothing; and without aiokafka only what is asked of a person's own will is missed."""
+    assert await asking(Offsets({"orders": 3})).waiting(["orders"]) == {("orders", 0): 3}
+    for failure in (NotImplementedError(), TimeoutError(), ConnectionError()):
+        assert await asking(Offsets(failure)).waiting(["orders"]) == {}
+    monkeypatch.setitem(sys.modules, "holdgate.brokers.share.offsets", None)
+    backlogs = ShareBacklogs(SETTINGS, "queue", ("orders",))
+    assert await backlogs.waiting(["orders"]) == {}
+    assert caplog.text == ""
+
+    assert await backlogs.ask() == {}
+    assert "pip install 'holdgate[kafka]'" in caplog.text

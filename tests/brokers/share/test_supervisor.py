@@ -8,75 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from tests.brokers.share.model import ModelBroker, ModelClient
+from tests.brokers.share.bed import BODIES, LIMIT, LOCK, ORDERS, play
+from tests.brokers.share.model import ModelClient
 
 from holdgate.brokers.share import LateAccept
 from holdgate.errors import IntakeError
-from holdgate.flow.message import DeadLetter, Queue, Settlement
+from holdgate.flow.message import DeadLetter, Settlement
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.testing import run_virtual
-from holdgate.testing.conformance import RecordingListener, Station
 from holdgate.testing.memory import ShareState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from holdgate.brokers.share import ShareIntake
-
-ORDERS = Queue("orders")
-LOCK = 15.0
-LIMIT = 5
-BODIES = (b"0", b"1", b"2")
-
-
-class Bed:
-    """One topic on the model, and an intake of it that is driven as a guard would."""
-
-    patience = 120.0
-    quiet = 1.0
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.broker = ModelBroker("orders", lock=LOCK, limit=LIMIT)
-        self.broker.install(monkeypatch)
-        self.listener = RecordingListener()
-        self.intake: ShareIntake = self.broker.intake()
-
-    async def open(self, **settings: Any) -> Station:
-        self.intake = self.broker.intake(**settings)
-        await self.intake.open(self.listener)
-        return Station(self, self.intake, self.listener)  # type: ignore[arg-type]
-
-    @property
-    def client(self) -> ModelClient:
-        return self.broker.clients[-1]
-
-    def record(self, number: int) -> Any:
-        return self.broker.groups["orders"].record(number)
-
-    def deliver(self, times: int) -> None:
-        """Let another member use up so many deliveries of each record, without a lock that lasts."""
-        group = self.broker.groups["orders"]
-        now = asyncio.get_running_loop().time()
-        for _ in range(times):
-            group.acquire("other", 100, now)
-            group.leave("other", now)
-
-
-@pytest.fixture
-def bed(monkeypatch: pytest.MonkeyPatch) -> Bed:
-    return Bed(monkeypatch)
-
-
-def play(bed: Bed, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story in virtual time, and close the intake."""
-
-    async def whole() -> None:
-        try:
-            await story()
-        finally:
-            await bed.intake.close()
-
-    run_virtual(whole())
+    from tests.brokers.share.bed import Bed
 
 
 def test_records_are_settled_before_the_next_poll(bed: Bed) -> None:
@@ -99,11 +41,7 @@ def test_a_hold_of_an_hour_unsubscribes_once(bed: Bed) -> None:
     """In hand until the lock is nearly over, then released; and no call is made until the hold ends."""
 
     async def story() -> None:
-        bed.broker.produce("orders", *BODIES)
-        at = await bed.open()
-        await at.take(ORDERS, 3)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        at = await bed.held()
         assert [bed.record(number).state for number in range(3)] == [ShareState.AVAILABLE] * 3
         before = list(bed.client.calls)
         assert before[-1] == "unsubscribe"
@@ -246,12 +184,7 @@ def test_what_the_overflow_refuses_goes_back(bed: Bed) -> None:
     overflow.refuses = True
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0")
-        bed.deliver(LIMIT - 2)
-        at = await bed.open(overflow=overflow)
-        await at.take(ORDERS, 1)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        await bed.held(b"0", deliveries=LIMIT - 2, overflow=overflow)
 
     play(bed, story)
     assert bed.record(0).state is ShareState.AVAILABLE
@@ -261,12 +194,7 @@ def test_after_the_last_delivery_its_copy_is_kept_until_it_is_handled(bed: Bed, 
     """Without an overflow. The broker has archived it; here it is offered before anything new, and an error says what that means."""
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0")
-        bed.deliver(LIMIT - 1)
-        at = await bed.open()
-        await at.take(ORDERS, 1)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        at = await bed.held(b"0", deliveries=LIMIT - 1)
         assert bed.record(0).state is ShareState.ARCHIVED
         bed.broker.produce("orders", b"1")
         at.admit(ORDERS)
@@ -285,13 +213,7 @@ def test_a_rejected_copy_proves_nothing(bed: Bed) -> None:
     """One that was settled before a hold may have gone to the dead letters: the topic is not read for it, which would cost deliveries."""
 
     async def story() -> None:
-        bed.broker.produce("orders", *BODIES)
-        at = await bed.open()
-        await at.take(ORDERS, 3)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
-        at.admit(ORDERS)
-        copies = (await at.take(ORDERS, 6))[3:]
+        at, copies = await bed.copies()
         at.ack(copies[:1])
         at.hold(ORDERS)
         await at.for_a_while(LOCK)
@@ -307,13 +229,7 @@ def test_a_copy_that_is_rejected_gets_no_letter(bed: Bed) -> None:
     """Its record lies at the broker, and comes to somebody with a lock. Here the copy is put aside, and nothing is accepted for it."""
 
     async def story() -> None:
-        bed.broker.produce("orders", *BODIES)
-        at = await bed.open()
-        await at.take(ORDERS, 3)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
-        at.admit(ORDERS)
-        copies = (await at.take(ORDERS, 6))[3:]
+        at, copies = await bed.copies()
         assert not bed.intake.begin_letter(copies[0])
         at.ack(copies[1:])
         fresh = (await at.take(ORDERS, 7))[6:]
@@ -327,11 +243,7 @@ def test_copies_that_were_all_rejected_are_not_offered_again(bed: Bed) -> None:
     """The topic is read instead."""
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0")
-        at = await bed.open()
-        await at.take(ORDERS, 1)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        at = await bed.held(b"0")
         at.admit(ORDERS)
         (_, copy) = await at.take(ORDERS, 2)
         assert not bed.intake.begin_letter(copy)
@@ -472,12 +384,7 @@ def test_what_is_beside_copies_goes_back_with_them(bed: Bed) -> None:
     """A second consumer has records while copies of what was delivered for the last time are tried: none of them is forgotten."""
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0", b"1")
-        bed.deliver(LIMIT - 1)
-        at = await bed.open()
-        await at.take(ORDERS, 2)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        at = await bed.held(b"0", b"1", deliveries=LIMIT - 1)
         at.admit(ORDERS)
         first, second = (await at.take(ORDERS, 4))[2:]
         first.history = second.history = object()  # as the engine marks one that has failed
@@ -498,12 +405,7 @@ def test_the_end_of_the_process_names_what_it_loses(bed: Bed, caplog: pytest.Log
     """Without an overflow, what was delivered for the last time is nowhere else."""
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0")
-        bed.deliver(LIMIT - 1)
-        at = await bed.open()
-        await at.take(ORDERS, 1)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        await bed.held(b"0", deliveries=LIMIT - 1)
         await bed.intake.close()
 
     play(bed, story)
@@ -516,12 +418,7 @@ def test_at_the_end_of_the_process_the_overflow_is_asked_once_more(bed: Bed, cap
     overflow.refuses = True
 
     async def story() -> None:
-        bed.broker.produce("orders", b"0")
-        bed.deliver(LIMIT - 1)
-        at = await bed.open(overflow=overflow)
-        await at.take(ORDERS, 1)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
+        await bed.held(b"0", deliveries=LIMIT - 1, overflow=overflow)
         overflow.refuses = False
         await bed.intake.close()
 
@@ -534,13 +431,7 @@ def test_a_copy_that_fails_does_not_keep_the_others_from_the_broker(bed: Bed) ->
     """One alone may be the message that always fails; some seconds after another copy was settled the rest is read again."""
 
     async def story() -> None:
-        bed.broker.produce("orders", *BODIES)
-        at = await bed.open()
-        await at.take(ORDERS, 3)
-        at.hold(ORDERS)
-        await at.for_a_while(LOCK)
-        at.admit(ORDERS)
-        copies = (await at.take(ORDERS, 6))[3:]
+        at, copies = await bed.copies()
         at.ack(copies[1:2])
         fresh = (await at.take(ORDERS, 8))[6:]
         assert [delivery.body for delivery in fresh] == [b"0", b"2"]

@@ -50,6 +50,27 @@ async def test_a_group_of_confluent_kafka_is_examined_on_the_command_line(kafka:
         await kafka.delete_topic(topic)
 
 
+@pytest.mark.versions
+@pytest.mark.skipif(find_spec("confluent_kafka.aio") is None, reason="needs a confluent-kafka with a share consumer")
+async def test_a_share_group_is_examined_on_the_command_line(share_kafka: KafkaAddress) -> None:
+    """Its lock and its limit are the broker's; a topic that is not there makes the exit code 1."""
+    from tests.brokers.share.groups import ShareGroups  # noqa: PLC0415 - where the client has no share consumer, it cannot be imported
+
+    topic = await share_kafka.create_topic(f"doctor-{uuid.uuid4().hex[:8]}", 1, config={"retention.ms": "3600000"})
+    group = await ShareGroups(share_kafka.bootstrap).create(lock=20, limit=3)
+    try:
+        arguments = ("doctor", "share", topic, "--bootstrap", share_kafka.bootstrap, "--group", group)
+        shown = await asyncio.to_thread(invoke, *arguments, "--longest-handler", "19")
+        assert (shown.exit_code, shown.stderr) == (0, ""), shown.stdout
+        assert "it locks a record for 20 s and delivers it 3 times" in shown.stdout
+        assert f"{group}, warning: a handler may take 19 s, but 15 s after the poll its record goes back" in shown.stdout
+        assert f"{topic}, warning: records are kept for 1 hours" in shown.stdout
+        missing = await asyncio.to_thread(invoke, "doctor", "share", "no-such-topic", *arguments[3:])
+        assert (missing.exit_code, "no topic 'no-such-topic'" in missing.stdout) == (1, True)
+    finally:
+        await share_kafka.delete_topic(topic)
+
+
 async def test_a_queue_is_examined_on_the_command_line(rabbitmq: RabbitMQAddress, queue: Callable[..., Awaitable[str]]) -> None:
     """What `RabbitMQIntake.examine` finds."""
     name = await queue({"x-queue-type": "quorum", "x-expires": 3_600_000})

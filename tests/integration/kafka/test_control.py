@@ -47,13 +47,13 @@ async def test_an_outage_is_explained_held_and_watched(scene: Scene, tmp_path: P
     await scene.opened(times=2, since=outage)
 
     document = json.loads((await ask(path, "status", "--json")).stdout)
-    while document["summary"]["backlog"] is None:  # the first question begins to ask the broker
+    # The first question begins to ask the broker, which answers for one partition after the other.
+    while (document["summary"]["backlog"] or 0) < 200:
         await asyncio.sleep(0.2)
         document = json.loads((await ask(path, "status", "--json")).stdout)
     (payments,) = document["dependencies"]
     assert (payments["name"], payments["reason"]) == ("payments", "consecutive_failures")
     assert payments["failed_tries"] >= 1
-    assert document["summary"]["backlog"] >= 200
     assert {each["source"] for each in document["sources"]} == {f"{topic}[{number}]" for number in range(4)}
 
     for junk in (b"\x00" * 5000, b"GET /status", b"POST /commands/hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"):

@@ -18,7 +18,7 @@ STATES = ("closed", "open", "ramping")
 @pytest.mark.parametrize("state", STATES)
 async def test_killed(scene: Scene, state: str) -> None:
     """After kill -9 another process makes again what was finished and not committed, and nothing else is lost, repeated or reordered."""
-    worker = await _begin(scene, state)
+    worker = await _begin(scene, state, "--session", "6")  # for so long the others wait for it
     worker.kill()
     assert await worker.ended() == -9
     await _finish(scene)
@@ -36,12 +36,12 @@ async def test_terminated(scene: Scene, state: str) -> None:
     await scene.check(lanes=4)
 
 
-async def _begin(scene: Scene, state: str) -> Worker:
+async def _begin(scene: Scene, state: str, *arguments: str) -> Worker:
     """Bring the first of two workers into this state."""
     topic = await scene.topic(partitions=4)
     scene.latency(0.02)
     # Seldom, so that a crash has something to repeat.
-    worker, _ = await scene.start(2, "--commit-every", "1", "--session", "3")
+    worker, _ = await scene.start(2, "--commit-every", "1", *arguments)
     begin = await scene.produce(topic, 100)
     await scene.processing(40, since=begin)
     if state != "closed":
@@ -50,7 +50,7 @@ async def _begin(scene: Scene, state: str) -> Worker:
         await scene.opened(since=outage)
     if state == "ramping":
         # Slow enough that a ramp is met half-way.
-        scene.latency(0.6)
+        scene.latency(1.0)
         await scene.up()
         await scene.until(lambda entries: _limit(entries, worker.name) > 1)
     return worker

@@ -32,7 +32,7 @@ async def test_a_backlog_of_big_records_takes_little_more_than_the_bare_client(k
 async def test_nothing_is_fetched_twice_for_it(kafka: KafkaAddress) -> None:
     """Quick handlers, and every partition is back-pressured all the time: what comes from the broker comes once."""
     topic = await filled_topic(kafka.bootstrap, 6, "1 MB", 90 * MEGABYTE)
-    seen = await watched(kafka, topic, Row("guarded", 6, "1 MB", "quick", 15))
+    seen = await watched(kafka, topic, Row("guarded", 6, "1 MB", "quick", 60, 90 * MEGABYTE))
 
     assert seen["handled"] == 90 * MEGABYTE
     assert seen["received"] <= 1.1 * seen["handled"]

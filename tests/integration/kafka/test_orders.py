@@ -21,7 +21,7 @@ async def test_an_outage_and_a_crash(scene: Scene, order: str) -> None:
     what lies above the watermark."""
     topic = await scene.topic(partitions=2)
     scene.latency(0.02)
-    worker, _ = await scene.start(2, "--order", order, "--concurrency", str(LANES), "--session", "3")
+    worker, _ = await scene.start(2, "--order", order, "--concurrency", str(LANES), "--session", "6")
     # Some keys fail beside healthy ones: their messages wait, and others overtake them.
     scene.dependencies["payments"].fail_every = 10
     begin = await scene.produce(topic, 600, keys=KEYS)

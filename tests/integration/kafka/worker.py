@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unblock", type=Path, help="the file that ends the block when somebody makes it; with it, --block is not asked")
     parser.add_argument("--pace", help="call this dependency without the guard beside, to tell what rate is possible")
     parser.add_argument("--dead", help="the topic for dead letters; left out, a rejected message blocks its partition")
+    parser.add_argument("--letters-within", type=float, default=10.0, help="for how long one try of a letter may take")
     parser.add_argument("--slow-letters", type=float, default=0.0, help="how long a dead letter's confirmation takes in addition")
     parser.add_argument("--control", type=Path, help="the local socket of a control plane; its token is that of the tests")
     parser.add_argument("--settings", type=Path, help="a settings file with the dependencies, which is read again at SIGHUP")
@@ -303,12 +304,12 @@ def consumer(options: argparse.Namespace, ledger: LedgerWriter) -> Consumer:
 class Dead(KafkaDeadLetters):
     """Writes down what was confirmed, before anything can be committed for it."""
 
-    def __init__(self, ledger: LedgerWriter, bootstrap: str, topic: str, slow: float) -> None:
-        # Quick to notice that a topic has gone, and that it is there again.
-        settings = {"request_timeout_ms": 1000, "metadata_max_age_ms": 500}
-        super().__init__(AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", **settings), topic)
+    def __init__(self, ledger: LedgerWriter, options: argparse.Namespace) -> None:
+        # Quick to notice that a topic has gone, and that it is there again. What is given up too soon is written twice.
+        settings = {"request_timeout_ms": int(options.letters_within * 1000), "metadata_max_age_ms": 500}
+        super().__init__(AIOKafkaProducer(bootstrap_servers=options.bootstrap, acks="all", **settings), options.dead)
         self._ledger = ledger
-        self._slow = slow
+        self._slow = options.slow_letters
 
     async def publish(self, letter: DeadLetter) -> None:
         """As it does."""
@@ -381,7 +382,7 @@ async def work(options: argparse.Namespace) -> None:
             order=options.order,
             concurrency=options.concurrency,
             retry=RetryPolicy(initial_backoff=0.05, max_backoff=0.5),
-            dead_letters=Dead(ledger, options.bootstrap, options.dead, options.slow_letters) if options.dead else None,
+            dead_letters=Dead(ledger, options) if options.dead else None,
         )
         for task in beside:
             task.cancel()

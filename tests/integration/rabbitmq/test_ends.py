@@ -45,7 +45,7 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
     queue = await scene.queue(arguments)
     # Slow enough that much is left when the end comes.
     scene.latency(0.1)
-    # One handler fails five times in two seconds: between the first and the last is time for an end.
+    # One handler fails five times in five seconds: between the first and the last is time for an end.
     lanes = ("--concurrency", "1") if when == "tripping" else ()
     # It must still be open when it ends, however long that takes.
     waits = ("--open", "600") if when == "open" else ()
@@ -57,12 +57,12 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
         case "closed":
             pass
         case "tripping":
-            scene.latency(0.5)
+            scene.latency(1.0)
             outage = await scene.outage(queue, 100)
             await scene.until(lambda entries: bool(told(after(entries, outage), "failed", worker.name)))
         case "shutting down":
             # Its running handlers keep it from ending at once.
-            scene.latency(2)
+            scene.latency(4)
             begin = await scene.produce(queue, 100)
             await scene.until(lambda entries: bool(told(after(entries, begin), "called", worker.name)))
             drain = mark()
@@ -72,7 +72,7 @@ async def _begin(scene: Scene, arguments: Mapping[str, Any], when: str) -> Worke
             await _during_an_outage(scene, queue, [worker, other])
             if when != "open":
                 # Slow enough that a probe, or a ramp, is met half-way.
-                scene.latency(0.6)
+                scene.latency(1.0)
                 await scene.up()
                 least = 1 if when == "half-open" else 2
                 await scene.until(lambda entries: limit(entries, worker.name) >= least)

@@ -31,5 +31,4 @@ async def test_mails_keep_their_pace_while_payments_is_down(
     assert result.missing == 0
     assert order == "none" or result.out_of_order == 0
     assert result.failed_calls < 40
-    await rabbitmq.becomes(name, ready=0, consumers=0)
-    assert await rabbitmq.depth(name) == (0, 0)
+    assert await rabbitmq.waiting_once_free(name) == []

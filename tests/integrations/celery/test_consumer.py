@@ -115,3 +115,15 @@ def test_a_message_of_a_connection_that_is_gone_is_given_back_already() -> None:
     it.request.message.delivery_tag = 1
     consumer = SimpleNamespace(connection_errors=(RecoverableConnectionError,))
     GuardedConsumer.forget(consumer, it.request, acknowledge=False)  # type: ignore[arg-type]
+
+
+def test_a_task_that_has_gone_well_is_freed_without_the_garbage_collector() -> None:
+    """Request and delivery know one another, and a worker makes thousands of them in a second."""
+    it = Bench()
+    it.begin()
+    it.request.acknowledge()
+    assert it.station.ends == ["succeeded"]
+    assert it.acked == [True]
+    assert it.request.delivery is None
+    it.request.acknowledge()  # Celery may do so twice
+    assert it.station.ends == ["succeeded"]

@@ -177,6 +177,19 @@ def test_a_task_that_is_given_back_waits_here_and_starts_again() -> None:
         assert it.station.held == 0
 
 
+def test_a_task_that_comes_starts_behind_those_that_may_start_already() -> None:
+    """One waits for the main loop's next step, and the new one has its permits, too."""
+    with bench(concurrency=4) as it:
+        it.offer(1)
+        assert it.fail(it.main.pool[0]) is Verdict.AGAIN
+        deadline = time.monotonic() + PATIENCE
+        while not it.station._granted:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        it.offer(2)
+        assert it.started() == [1, 1, 2]
+
+
 def test_an_end_in_a_pool_thread_lets_the_main_loop_start_the_next() -> None:
     """Celery's pools are asked in the main thread alone."""
     with bench(concurrency=1) as it:

@@ -20,7 +20,7 @@ PREFETCH = 10
 
 
 class RabbitMQApp:
-    """One app. `down` makes handlers that `work` fail; `started` and `done` count by the message's number."""
+    """One app. `down` makes handlers that `work` fail; `started`, `failed` by itself and `done` count by the message's number."""
 
     def __init__(self, rabbitmq: RabbitMQAddress, **settings: Any) -> None:
         self.broker = RabbitBroker(rabbitmq.url, logger=None)
@@ -32,6 +32,7 @@ class RabbitMQApp:
         self.seconds = 0.0
         self.running = self.most = 0
         self.started: Counter[int] = Counter()
+        self.failed: Counter[int] = Counter()
         self.done: Counter[int] = Counter()
 
     def subscriber(self, queue: str, **settings: Any) -> Any:
@@ -49,6 +50,7 @@ class RabbitMQApp:
             if self.down:
                 raise Down
             if number in self.bad:
+                self.failed[number] += 1
                 raise Bad
             self.done[number] += 1
         finally:

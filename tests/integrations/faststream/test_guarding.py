@@ -110,7 +110,7 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
     """What a station raises before an attempt begins reaches FastStream as StopApplication, and is not swallowed."""
 
     class Broken:
-        async def consume(self, *_: object) -> None:
+        def consume(self, *_: object) -> None:
             raise AttributeError("no setter")
 
         async def ended(self, *_: object) -> None: ...

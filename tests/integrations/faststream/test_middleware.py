@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("faststream", reason="faststream is not installed: pip install 'holdgate[faststream]'")
 
+from faststream import ContextRepo
 from faststream.exceptions import AckMessage, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication, StopConsume
 from faststream.message import AckStatus
 
 from holdgate import Delivery, Queue, Reject
-from holdgate.integrations.faststream.middleware import Held, goes_on, meant_by
+from holdgate.integrations.faststream.middleware import GuardMiddleware, Held, goes_on, meant_by
+from holdgate.integrations.faststream.rabbitmq import RabbitMQStation
 
 ORDERS = Queue("orders")
 BAD = ValueError("bad")
+
+
+class Stations:
+    """Gives this station."""
+
+    def __init__(self, station: Any) -> None:
+        self._station = station
+
+    async def station_of(self, *_: object) -> Any:
+        return self._station
 
 
 @pytest.mark.parametrize("error", [AckMessage(), SkipMessage()])
@@ -86,3 +100,25 @@ def test_held_is_quiet_in_faststreams_log() -> None:
     """FastStream logs an IgnoredException by its text alone."""
     assert isinstance(Held(), IgnoredException)
     assert str(Held()) == "held by the guard"
+
+
+async def test_a_mistake_of_ours_in_a_rabbitmq_task_stops_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised where FastStream awaits, and FastStream would swallow it."""
+    station: Any = RabbitMQStation("orders", 10, 1800.0)
+    monkeypatch.setattr(station, "_arrived", lambda _: [].missing)
+    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations(station))
+    await middleware.__aenter__()
+    message: Any = SimpleNamespace(raw_message=object())
+    with pytest.raises(StopApplication):
+        await middleware.consume_scope(lambda _: message, message)
+
+
+async def test_what_is_held_in_a_rabbitmq_task_ends_in_the_middleware() -> None:
+    """Whatever a middleware further in has made of it: the guard stops, and the message is the broker's."""
+    station: Any = RabbitMQStation("orders", 10, 1800.0)  # no run, as after a stop
+    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations(station))
+    await middleware.__aenter__()
+    message: Any = SimpleNamespace(raw_message=object())
+    with pytest.raises(Held):
+        await middleware.consume_scope(lambda _: message, message)
+    assert await middleware.__aexit__(None, None, None) is True

@@ -56,7 +56,7 @@ async def test_an_outage_holds_within_the_prefetch(rabbitmq: RabbitMQAddress, qu
         await until(lambda: len(app.done) == 40)
         assert set(app.done.values()) == {1}
         assert set(app.started) == set(range(40))
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_as_many_handlers_run_as_the_prefetch_allows(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -80,17 +80,17 @@ async def test_a_failed_message_is_tried_again_where_it_is(rabbitmq: RabbitMQAdd
     @app.subscriber(orders)
     async def handle(number: int, message: RabbitMessage) -> None:
         redelivered.append(bool(message.raw_message.redelivered))
+        if app.started[1] == 3:  # here, and not in the test: the next attempt may begin before the test comes to see the third one
+            app.bad.clear()
         await app.work(number)
 
     app.bad = {1}
     await rabbitmq.publish(orders, numbers(3))
     async with app.app:
-        await until(lambda: app.started[1] == 3)
-        app.bad.clear()
         await until(lambda: len(app.done) == 3)
     assert app.started[1] == 4
     assert redelivered == [False] * 6
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_a_rejected_message_goes_where_its_queue_sends_it(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -120,7 +120,7 @@ async def test_a_rejected_message_goes_to_the_dead_letters(rabbitmq: RabbitMQAdd
         await until(lambda: len(app.done) == 2)
         await until(lambda: app.guarded.guard.totals().names[orders].ended == 3)
         await rabbitmq.becomes(dead, ready=1)
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_handlers_may_use_faststreams_own_words(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -146,7 +146,7 @@ async def test_handlers_may_use_faststreams_own_words(rabbitmq: RabbitMQAddress,
     async with app.app:
         await until(lambda: sorted(seen) == [0, 1, 1, 1, 1, 2, 3, 4])
         await rabbitmq.becomes(dead, ready=2)
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
     assert sorted(message.body for message in await rabbitmq.waiting(dead)) == [b"2", b"3"]
 
 
@@ -175,7 +175,7 @@ async def test_a_result_that_cannot_be_published_sends_its_message_back(rabbitmq
     async with app.app:
         await rabbitmq.becomes(results, ready=1)
     assert app.started[0] == 2
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_what_is_held_goes_back_before_the_consumer_timeout(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -207,7 +207,7 @@ async def test_what_is_held_goes_back_before_the_consumer_timeout(rabbitmq: Rabb
         app.guarded.guard.clear_override("payments", reason="test")
         await until(lambda: len(app.done) == 30)
         assert set(app.done.values()) == {1}
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_a_stop_in_a_hold_gives_everything_back(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -224,7 +224,7 @@ async def test_a_stop_in_a_hold_gives_everything_back(rabbitmq: RabbitMQAddress,
     async with second.app:
         await until(lambda: len(second.done) == 20)
     assert set(second.done.values()) == {1}
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []
 
 
 async def test_a_stop_lets_running_handlers_end(rabbitmq: RabbitMQAddress, queue: MakeQueue) -> None:
@@ -265,4 +265,4 @@ async def test_a_lost_connection_lets_what_was_held_come_again(rabbitmq: RabbitM
         app.guarded.guard.clear_override("payments", reason="test")
         await until(lambda: len(app.done) == 20)
         assert set(app.done.values()) == {1}
-    assert await rabbitmq.depth(orders) == (0, 0)
+    assert await rabbitmq.waiting_once_free(orders) == []

@@ -31,19 +31,30 @@ class ShareBacklogs:
         self._topics = topics
         self._offsets: GroupOffsets | None = None
         self._unknown = ""  # why it never will be known
+        self._is_logged = False
 
     async def ask(self) -> Mapping[str, int]:
         """Return how many records of each topic are not settled, those in hand included. A topic that is not known now is left out."""
-        if self._offsets is None and not self._unknown:
-            self._begin()
-        if self._offsets is None:
-            return {}
-        try:
-            return await self._offsets.lags(self._topics)
-        except NotImplementedError:
-            await self.close()
-            self._give_up(_TOO_OLD)
+        offsets = self._begin()
+        if offsets is not None:
+            try:
+                return await offsets.lags(self._topics)
+            except NotImplementedError:
+                await self.close()
+                self._unknown = _TOO_OLD
+        if not self._is_logged:
+            self._is_logged = True
+            log.warning("share group %s: how many records wait is not known: %s", self._group, self._unknown)
         return {}
+
+    async def waiting(self, topics: Collection[str]) -> Mapping[tuple[str, int], int]:
+        """Return the same by topic and partition, for those who can do without: nothing is logged."""
+        offsets = self._begin()
+        try:
+            return {} if offsets is None else await offsets.waiting(topics)
+        except Exception as error:  # noqa: BLE001 - aiokafka's errors have no names here: without it this package works, too
+            log.debug("share group %s: how many records wait is not known now: %s", self._group, type(error).__name__)
+            return {}
 
     async def close(self) -> None:
         """Disconnect."""
@@ -51,18 +62,17 @@ class ShareBacklogs:
         if offsets is not None:
             await offsets.close()
 
-    def _begin(self) -> None:
-        try:
-            from holdgate.brokers.share.offsets import GroupOffsets  # noqa: PLC0415 - it needs aiokafka, and only who asks needs it
+    def _begin(self) -> GroupOffsets | None:
+        """Return what can be asked. None means that nothing can, and `_unknown` says why."""
+        if self._offsets is None and not self._unknown:
+            try:
+                from holdgate.brokers.share.offsets import GroupOffsets  # noqa: PLC0415 - it needs aiokafka, and only who asks needs it
 
-            self._offsets = GroupOffsets(self._settings, self._group)
-        except ImportError:
-            self._give_up(_NOT_INSTALLED)
-        except OSError as error:
-            self._give_up(f"a file of the TLS settings cannot be read ({type(error).__name__})")
-        except ValueError as error:
-            self._give_up(str(error))
-
-    def _give_up(self, why: str) -> None:
-        self._unknown = why
-        log.warning("share group %s: how many records wait is not known: %s", self._group, why)
+                self._offsets = GroupOffsets(self._settings, self._group)
+            except ImportError:
+                self._unknown = _NOT_INSTALLED
+            except OSError as error:
+                self._unknown = f"a file of the TLS settings cannot be read ({type(error).__name__})"
+            except ValueError as error:
+                self._unknown = str(error)
+        return self._offsets

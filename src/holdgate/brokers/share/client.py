@@ -23,8 +23,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka import (
+    AcknowledgeType,
+    IllegalStateException,
+    KafkaError,
+    KafkaException,
+    Message,
+    ShareConsumer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
 from holdgate.errors import IntakeError
 from holdgate.tasks import begin_later
@@ -33,6 +42,9 @@ T = TypeVar("T")
 
 # Seconds for the broker to answer a question at the start, as for the other intakes.
 _CONNECT_WITHIN = 15.0
+_OFFSETS: Any = OffsetSpec  # its functions have no types
+# librdkafka's level of a log: the consumer beside it says that a broker is away, and once is enough.
+_QUIET = 2
 # What ends an intake: nothing but an operator mends these.
 _FINAL = frozenset(
     {
@@ -44,19 +56,27 @@ _FINAL = frozenset(
         KafkaError.UNSUPPORTED_SASL_MECHANISM,
     }
 )
+# What the broker answers about a topic that does not exist, or does not exist any more.
+_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_ID, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record lies: the number of its partition, and its offset there."""
+    """Where a record lies: the number of its partition, and its offset there. `content` tells two records of one place apart.
+
+    A topic that is deleted and made anew has other records at the same offsets, and a client does not say of which topic one is. What is
+    remembered of the old one would settle the new one, which nobody has handled.
+    """
 
     partition: int
     offset: int
+    content: int = 0
 
 
 def place_of(message: Message) -> Place:
-    """Return where a record lies in its topic."""
-    return Place(message.partition() or 0, message.offset() or 0)
+    """Return where a record lies in its topic, with what tells it apart from another one there."""
+    content = hash((message.timestamp(), message.key(), message.value()))
+    return Place(message.partition() or 0, message.offset() or 0, content)
 
 
 def describe(error: BaseException) -> str:
@@ -73,6 +93,12 @@ def as_intake_error(error: KafkaException, topic: str) -> IntakeError | None:
     if found.code() in _FINAL or found.fatal():
         return IntakeError(f"{topic}: the broker refuses this share consumer ({found.name()}): check its settings and its permissions")
     return None
+
+
+def is_gone(error: BaseException) -> bool:
+    """Return whether this says that a topic does not exist any more."""
+    found = error.args[0] if error.args else None
+    return isinstance(found, KafkaError) and found.code() in _GONE
 
 
 class ShareClient:
@@ -141,12 +167,13 @@ class ShareClient:
 
 
 class Admin:
-    """What an intake asks the broker before it reads: topics, and the settings of its share group."""
+    """What an intake asks the broker before it reads, and beside that: topics, and the settings of its share group."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = ("group.", "share.", "max.poll.", "fetch.")
         self._settings = {name: value for name, value in settings.items() if not name.startswith(own)}
         self._where = str(settings.get("bootstrap.servers"))
+        self._asker: Any = None  # kept from one question to the next: they come again and again
 
     async def topics(self) -> frozenset[str]:
         """Return all topics that this user may see. Raises IntakeError where nobody answers."""
@@ -155,6 +182,45 @@ class Admin:
     async def group_settings(self, group: str) -> Mapping[str, str]:
         """Return the settings of a group, those of the broker included; nothing where this user may not ask for them."""
         return await asyncio.to_thread(self._group_settings, group)
+
+    async def topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the settings of each topic; those that this user may not ask for are left out."""
+        return await asyncio.to_thread(self._topic_settings, topics)
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        """Return the id of each topic, None for one that does not exist. What is not known now is left out.
+
+        No thread waits for the answers: it would keep the process from ending while the broker is away.
+        """
+        asker = await self._open_asker()
+        found: dict[str, str | None] = {}
+        for topic, answer in asker.describe_topics(TopicCollection(list(topics)), request_timeout=_CONNECT_WITHIN).items():
+            try:
+                found[topic] = str((await asyncio.wrap_future(answer)).topic_id)
+            except KafkaException as error:
+                if is_gone(error):
+                    found[topic] = None
+        return found
+
+    async def sizes(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Return by topic and partition how many offsets each of these logs has. What is not known now is left out."""
+        begins = await self._log_offsets(places, _OFFSETS.earliest())
+        ends = await self._log_offsets(begins, _OFFSETS.latest())  # second: a log that grows meanwhile must not seem shorter
+        return {place: end - begins[place] for place, end in ends.items()}
+
+    async def _log_offsets(self, places: Collection[tuple[str, int]], which: Any) -> Mapping[tuple[str, int], int]:
+        asked = {TopicPartition(topic, number): which for topic, number in places}
+        found: dict[tuple[str, int], int] = {}
+        if asked:
+            for place, answer in (await self._open_asker()).list_offsets(asked, request_timeout=_CONNECT_WITHIN).items():
+                with suppress(KafkaException):
+                    found[place.topic, place.partition] = (await asyncio.wrap_future(answer)).offset
+        return found
+
+    async def _open_asker(self) -> Any:
+        if self._asker is None:
+            self._asker = await asyncio.to_thread(AdminClient, {"log_level": _QUIET, **self._settings})
+        return self._asker
 
     def _topics(self) -> frozenset[str]:
         try:
@@ -166,10 +232,16 @@ class Admin:
             ) from error
 
     def _group_settings(self, group: str) -> Mapping[str, str]:
-        asked = ConfigResource(ConfigResource.Type.GROUP, group)
-        admin: Any = AdminClient(self._settings)  # kept until the answer is here: its end ends the question
-        (answer,) = admin.describe_configs([asked], request_timeout=_CONNECT_WITHIN).values()
-        try:
-            return {name: str(entry.value) for name, entry in answer.result().items()}
-        except KafkaException:
-            return {}
+        return self._described(ConfigResource.Type.GROUP, [group]).get(group, {})
+
+    def _topic_settings(self, topics: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        return self._described(ConfigResource.Type.TOPIC, topics)
+
+    def _described(self, kind: Any, names: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        admin: Any = AdminClient(self._settings)  # kept until the answers are here: its end ends the question
+        resources = [ConfigResource(kind, name) for name in names]
+        found: dict[str, Mapping[str, str]] = {}
+        for asked, answer in admin.describe_configs(resources, request_timeout=_CONNECT_WITHIN).items():
+            with suppress(KafkaException):
+                found[asked.name] = {name: str(entry.value) for name, entry in answer.result().items() if entry.value is not None}
+        return found

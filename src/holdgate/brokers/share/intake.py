@@ -9,6 +9,8 @@ What happens when
 - a message is settled: the hand that it came in notes it (hand.py), and the supervisor commits.
 - a hold lasts nearly as long as the lock: supervisor.py releases what is in hand, and keeps copies.
 - a message is rejected: settled.py says whether its letter may be sent, and what becomes of the record.
+- a topic is deleted: nothing tells a share consumer, so topic_watch.py asks now and then, and ends the intake.
+- retention deletes what waits in a hold: retention.py looks, and logs it.
 - a record was accepted too late: the log and `on_late_accept` say so. It comes again; here it is then accepted without a handler.
 - it opens and closes: terms.py refuses settings and says what the group's terms are; each supervisor releases everything and closes.
 
@@ -29,11 +31,13 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Message
 
 from holdgate.brokers.bell import Bell, give_to_user
+from holdgate.brokers.group_facts import TopicFacts, diagnose
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.share.backlog import ShareBacklogs
 from holdgate.brokers.share.client import Admin, ShareClient
 from holdgate.brokers.share.hand import ShareDelivery
+from holdgate.brokers.share.retention import ShareRetention
 from holdgate.brokers.share.supervisor import LateAccept, ShareSupervisor
 from holdgate.brokers.share.terms import (
     ShareDiagnosis,
@@ -44,6 +48,7 @@ from holdgate.brokers.share.terms import (
     check_topics,
     derive_terms,
 )
+from holdgate.brokers.share.topic_watch import TopicWatch
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.inbox import Order
@@ -114,6 +119,7 @@ class ShareIntake:
         self._on_late_accept = on_late_accept
         self._terms = self._derive({})
         self._backlogs = ShareBacklogs(self._settings, self.group, topics)
+        self._watches: tuple[TopicWatch, ShareRetention] | tuple[()] = ()
         self._supervisors: dict[Source, ShareSupervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._plan = Plan()
@@ -153,6 +159,9 @@ class ShareIntake:
             return [ShareDiagnosis(self.group, str(error), refused=True)]
         texts = [*terms.risks(), terms.slow_handlers(longest)]
         found = [ShareDiagnosis(self.group, text) for text in texts if text is not None]
+        settings = await Admin(self._settings).topic_settings(self._names)
+        topics = [TopicFacts.from_settings(name, settings[name]) for name in self._names if name in settings]
+        found += [ShareDiagnosis(each.about, each.text) for each in diagnose(self.group, topics, None)]
         return [*found, ShareDiagnosis(self.group, terms.cost(), cost=True)]
 
     async def open(self, listener: IntakeListener) -> None:
@@ -256,8 +265,15 @@ class ShareIntake:
                 failed=self._bell.fail,
             )
             self._tasks.append(supervisor.start())
+        admin = Admin(self._settings)
+        watch = TopicWatch(admin, self._names, str(self._settings["bootstrap.servers"]), self._bell.fail)
+        self._watches = (watch, ShareRetention(admin, self._backlogs, self._held, self._bell.fail))
+        for each in self._watches:
+            each.start()
 
     async def _close(self) -> None:
+        for watch in self._watches:
+            watch.stop()
         for supervisor in self._supervisors.values():
             supervisor.stop()
         if self._tasks and not self._lifetime.given_up:
@@ -276,6 +292,9 @@ class ShareIntake:
             if self._plan.of(source).fetch:
                 taken += [supervisor.arrived.popleft() for _ in range(min(self.inbox, len(supervisor.arrived)))]
         return taken
+
+    def _held(self) -> Collection[str]:
+        return [source.name for source in self._supervisors if isinstance(source, Queue) and self._plan.of(source).held]
 
     def _report_late(self, late: LateAccept) -> None:
         log.warning(

@@ -12,6 +12,7 @@ Everything that calls aiokafka in this package is here. It is imported when some
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any, ClassVar
@@ -172,6 +173,13 @@ class GroupOffsets:
 
         Raises KafkaError, NotImplementedError for a broker that does not know the question, and TimeoutError.
         """
+        found: Counter[str] = Counter()
+        for (topic, _), lag in (await self.waiting(topics)).items():
+            found[topic] += lag
+        return dict(found)
+
+    async def waiting(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
+        """Return the same by topic and partition. Raises as `lags` does."""
         async with asyncio.timeout(_ANSWER_WITHIN):
             if self._client is None:
                 self._client = AIOKafkaClient(**self._options)  # kept here: a question that is cancelled leaves it to `close`
@@ -184,8 +192,12 @@ class GroupOffsets:
         ((_, found, error, _, _),) = answer.groups
         if error:
             raise for_code(error)
-        known = {topic: [lag for _, _, _, lag, failed, *_ in partitions if lag >= 0 and not failed] for topic, _, partitions, _ in found}
-        return {topic: sum(lags) for topic, lags in known.items() if lags and topic in topics}
+        return {
+            (topic, number): lag
+            for topic, _, partitions, _ in found
+            for number, _, _, lag, failed, *_ in partitions
+            if topic in topics and lag >= 0 and not failed
+        }
 
     async def close(self) -> None:
         """Disconnect. A question that is under way ends."""

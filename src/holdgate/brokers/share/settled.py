@@ -28,7 +28,7 @@ from holdgate.flow.blame import FailureHistory
 
 # What was settled and may come again is remembered so far: a few hundred kilobytes.
 _REMEMBERED = 10_000
-# And for so many seconds: a topic that is made anew, or a group that is set back, has the same offsets for something else.
+# And for so many seconds: a group that is set back is to handle its records once more.
 _REMEMBERED_FOR = 3600.0
 # More messages that fail by themselves than this are an outage.
 _SUSPECTS = 1000

@@ -30,9 +30,8 @@ Why a copy is not alone for ever: it may be at fault itself, with a dependency t
 After twenty minutes copies that have all failed are given up once, if the engine asks for other messages, and the topic is read; then
 after twice as long, and so on. An outage that lasts longer costs a worker with a single copy one delivery for each of these looks.
 
-Why a record that is delivered for the last time is special: to release it is to lose it. It goes to the overflow, if there is one, and is
-accepted when the overflow has confirmed it. Otherwise its copy stays in memory until a handler has succeeded with it, and the log says so.
-When the process ends before, the overflow is asked once more, and the log names what is left.
+Why a record that is delivered for the last time is special: to release it is to lose it. So it goes to the overflow, or its copy stays in
+memory until a handler has succeeded with it (last_delivery.py).
 
 Why a copy that is rejected is put aside, without a dead letter: its record lies at the broker, and its next worker would write another one
 (settled.py).
@@ -52,26 +51,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import socket
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Message
 
-from holdgate.brokers.share.client import ShareClient, as_intake_error, describe, place_of
+from holdgate.brokers.share.client import ShareClient, as_intake_error, describe, is_gone, place_of
 from holdgate.brokers.share.hand import Company, Hand, ShareDelivery, messages_of
+from holdgate.brokers.share.last_delivery import LastDeliveries
 from holdgate.brokers.share.settled import Letters, Settled, Suspects
 from holdgate.brokers.share.terms import ShareTerms
 from holdgate.errors import IntakeError
-from holdgate.flow.message import DeadLetter, Queue
+from holdgate.flow.message import Queue
 from holdgate.flow.plan import Plan, SourcePlan
-from holdgate.tasks import run_beside, within
+from holdgate.tasks import run_beside
 
 if TYPE_CHECKING:
     from holdgate.ports import DeadLetters, IntakeListener
@@ -104,7 +102,6 @@ _FREE_FOR = 60.0
 _LOOKS_FOR = 15.0
 # Holds that say nothing of the handler.
 _NO_OUTAGE = frozenset({"operator", "draining"})
-_REASON = "held, and near the delivery limit of its share group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +168,14 @@ class ShareSupervisor:
         self._store = store
         self._ring = ring
         self._late = late
-        self._overflow = overflow
         self._failed = failed
         self._copies: list[ShareDelivery] = []
         self._company = Company()
         self._looks_until = 0.0  # what was delivered for the last time has company until then
-        self._doomed: list[ShareDelivery] = []  # copies of which the broker has no record any more
         self._settled = Settled()  # to be accepted, without a handler, when they come again
         self._letters = Letters()
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._last = LastDeliveries(source, terms, overflow, settled=self._settled, letters=self._letters, worker=worker)
         self._suspects = Suspects()
         self._unknown: list[ShareDelivery] = []  # went back while their letters were under way
         self._letters_until = 0.0  # when these are given up
@@ -188,7 +185,6 @@ class ShareSupervisor:
         self._warned_slow = False
         self._in_trouble = False
         self._woken = asyncio.Event()
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def start(self) -> asyncio.Task[None]:
         """Start the task. It ends when it is stopped, or after it has given `failed` the reason why it cannot go on."""
@@ -229,7 +225,7 @@ class ShareSupervisor:
     def _may_have_letter(self, delivery: ShareDelivery, hand: Hand) -> bool:
         """Return whether nobody else can write this letter (settled.py says why)."""
         now = asyncio.get_running_loop().time()
-        if delivery in self._doomed:
+        if self._last.holds([delivery]):
             return True
         if self._letters.is_under_way(delivery.place):
             return False
@@ -246,7 +242,7 @@ class ShareSupervisor:
             for each in again:
                 self._bury(each)
             if not again:
-                self._doomed = [each for each in self._doomed if each.place != place]
+                self._last.forget(place)
                 self._settled.add([place], asyncio.get_running_loop().time())
         ended = [each for each in self._unknown if each.place == place]
         self._unknown = [each for each in self._unknown if each not in ended]
@@ -311,7 +307,7 @@ class ShareSupervisor:
             await self._wait(self._until_due(hands, plan))
         elif hands:
             await self._poll_beside(hands, plan)
-        elif self._doomed or self._copies or self._unknown:
+        elif self._last.copies or self._copies or self._unknown:
             await self._unsubscribe()
             await self._offer()
         else:
@@ -319,7 +315,7 @@ class ShareSupervisor:
 
     async def _offer(self) -> None:
         """Offer what is in memory. What waits for its letter is not: without a target for letters, to read on would use up deliveries."""
-        offered = [each for each in (*self._doomed, *self._copies) if not self._letters.is_under_way(each.place)]
+        offered = [each for each in (*self._last.copies, *self._copies) if not self._letters.is_under_way(each.place)]
         if offered:
             self._take_in_hand(self._lines[0], offered, None)
         elif (left := self._letters_until - asyncio.get_running_loop().time()) > 0:
@@ -330,7 +326,7 @@ class ShareSupervisor:
     def _give_letters_up(self) -> None:
         """Have copies try again what the target for letters does not answer: a second letter is better than a topic that stands still."""
         log.warning("%s: letters are not confirmed within %g s: their records are tried again", self.source, _LETTERS_WITHIN)
-        for each in (*self._doomed, *self._copies, *self._unknown):
+        for each in (*self._last.copies, *self._copies, *self._unknown):
             if self._letters.is_under_way(each.place):
                 self._letters.end(each.place, confirmed=False)
         self._copies += self._unknown
@@ -350,7 +346,7 @@ class ShareSupervisor:
         """Return whether other messages are worth a delivery of each. In a hold they are seldom, and copies can be given up instead."""
         if plan.held:
             return asyncio.get_running_loop().time() < self._looks_until
-        return not hand.is_copy or self._is_doomed(hand)
+        return not hand.is_copy or self._is_last(hand)
 
     def _until_due(self, hands: Sequence[Hand], plan: SourcePlan) -> float | None:
         """Return in how many seconds a hand must be looked at again. None means that only news make that necessary."""
@@ -390,14 +386,14 @@ class ShareSupervisor:
         if due_at is None or now < due_at:
             return False
         self._company.take(now)
-        if self._is_doomed(hand):
+        if self._is_last(hand):
             self._looks_until = now + _LOOKS_FOR
             return False
         return True
 
-    def _is_doomed(self, hand: Hand) -> bool:
+    def _is_last(self, hand: Hand) -> bool:
         """Return whether the broker has nothing of this hand any more, so that it cannot be given up."""
-        return all(delivery in self._doomed for delivery in hand.unsettled.values())
+        return self._last.holds(hand.unsettled.values())
 
     def _company_at(self, hand: Hand, plan: SourcePlan) -> float | None:
         """Return when copies that have all failed need other messages. None means that there is no need."""
@@ -405,7 +401,7 @@ class ShareSupervisor:
             return None
         if plan.held:
             return self._company.due_at if plan.fetch else None
-        return None if hand.free_since is None or self._is_doomed(hand) else hand.free_since + _FREE_FOR
+        return None if hand.free_since is None or self._is_last(hand) else hand.free_since + _FREE_FOR
 
     def _settled_at(self, hand: Hand) -> float | None:
         """Return when what is settled of this hand is to be committed, or proves of copies what it proves. None means that nothing is."""
@@ -437,17 +433,18 @@ class ShareSupervisor:
         for line, each in self._end():
             gone += await self._return(line, each, slowly=keeps)
         log.info("%s: %d records go back before the end of their lock", self.source, len(gone))
-        self._unknown += [each for each in gone if each not in self._doomed and self._letters.is_under_way(each.place)]
-        self._copies = self._copies_of(gone) if keeps else []
-        if self._copies or self._doomed:
+        returned = [each for each in gone if not self._last.holds([each])]
+        self._unknown += [each for each in returned if self._letters.is_under_way(each.place)]
+        self._copies = self._copies_of(returned) if keeps else []
+        if self._copies or self._last.copies:
             self._company.begin(asyncio.get_running_loop().time())
         if plan.held or keeps:
             await self._unsubscribe()
         self._store(self._guard.assigned([self.source]))
 
-    def _copies_of(self, gone: Sequence[ShareDelivery]) -> list[ShareDelivery]:
+    def _copies_of(self, returned: Sequence[ShareDelivery]) -> list[ShareDelivery]:
         """Return what of this is kept for probes. What has failed by itself shows nothing; what has no letter yet is waited for."""
-        kept = [delivery for delivery in gone if delivery not in self._doomed and delivery not in self._unknown]
+        kept = [delivery for delivery in returned if delivery not in self._unknown]
         unsent = [delivery for delivery in kept if self._letters.has_failed(delivery.place)]
         innocent = [delivery for delivery in kept if delivery not in unsent and not (delivery.history and delivery.history.charged)]
         return [*unsent, *innocent][:_COPIES] or kept[:_COPIES]
@@ -472,8 +469,7 @@ class ShareSupervisor:
         if hand.ends_at is None:
             await self._commit(line, hand)
             return []
-        near_limit = [delivery for delivery in rest if self._terms.is_near_limit(delivery.deliveries)]
-        moved = await self._rescue(line, near_limit, hand.ends_at - self._terms.answer)
+        moved = await self._last.rescue(line.client, rest, hand.ends_at - self._terms.answer)
         gone = [delivery for delivery in rest if delivery not in moved]
         now = asyncio.get_running_loop().time()
         for delivery in gone:
@@ -512,49 +508,6 @@ class ShareSupervisor:
         self.arrived.clear()
         return ended
 
-    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery], until: float) -> Collection[ShareDelivery]:
-        """Move records that would be lost by going back to the overflow, and accept them. Returns those that it has confirmed.
-
-        `until` is when their accept must go out. Where there is no overflow, or it does not take them in time, and this was their last
-        delivery, copies stay in memory.
-        """
-        moved: list[ShareDelivery] = []
-        if endangered and self._overflow is not None:
-            without_letter = [delivery for delivery in endangered if not self._letters.is_under_way(delivery.place)]
-            await self._move(self._overflow, without_letter, until, moved)
-            log.warning("%s: %d of %d records near their delivery limit went to the overflow", self.source, len(moved), len(endangered))
-        if moved:
-            errors = await line.client.commit(messages_of(moved), [], _COMMIT_WITHIN)
-            for delivery in moved:
-                if delivery.place.partition not in errors:
-                    self._settled.forget(delivery.place)
-        last = [delivery for delivery in endangered if delivery not in moved and delivery.deliveries >= self._terms.limit]
-        if last:
-            self._doomed += last
-            log.error(
-                "%s: %d records were delivered for the last time and are not handled yet: they are kept in this process's memory, and its "
-                "end loses them%s; give the intake overflow=, or raise the group's delivery limit",
-                self.source, len(last), f", but for topic {self._terms.dead_letters!r}" if self._terms.dead_letters else "",
-            )  # fmt: skip
-        return moved
-
-    async def _move(self, overflow: DeadLetters, endangered: Sequence[ShareDelivery], until: float, moved: list[ShareDelivery]) -> None:
-        for delivery in endangered:
-            left = min(self._terms.margin / 4, until - asyncio.get_running_loop().time())
-            try:
-                if left <= 0 or not await within(self._post(overflow, delivery), left):
-                    return
-            except Exception as error:  # noqa: BLE001 - a client's error, whatever it is: what did not go to the overflow goes back
-                log.warning("%s: the overflow does not take a record (%s)", self.source, type(error).__name__)
-                return
-            moved.append(delivery)
-
-    async def _post(self, overflow: DeadLetters, delivery: ShareDelivery) -> None:
-        """Write one record to the overflow. Where that ends too late, or the accept does, it is accepted when it comes again."""
-        now = time.time()
-        await overflow.publish(DeadLetter(delivery, delivery.attempt, now, now, None, "", _REASON, self._worker))
-        self._settled.add([delivery.place], asyncio.get_running_loop().time())
-
     # -- the broker --------------------------------------------------------------------------------------------------------------------
 
     async def _commit(self, line: Line, hand: Hand, released: Sequence[ShareDelivery] = ()) -> None:
@@ -565,11 +518,14 @@ class ShareSupervisor:
         ended = hand.ends_at is not None and asyncio.get_running_loop().time() >= hand.ends_at
         errors = await line.client.commit(messages_of(finished), messages_of(released), _COMMIT_WITHIN)
         refused = [delivery for delivery in finished if delivery.place.partition in errors]
+        gone = [delivery for delivery in refused if is_gone(errors[delivery.place.partition])]
+        if gone:
+            log.warning("%s: %d records were handled, but their topic does not exist any more", self.source, len(gone))
         self._remember(refused)
-        self._report(refused, certain=True)
+        self._report([delivery for delivery in refused if delivery not in gone], certain=True)
         if ended:
             self._report([delivery for delivery in finished if delivery not in refused], certain=False)
-        self._answer_flushes(done=not refused)
+        self._answer_flushes(done=len(refused) == len(gone))
 
     def _report(self, late: Sequence[ShareDelivery], *, certain: bool) -> None:
         if late:
@@ -577,9 +533,7 @@ class ShareSupervisor:
 
     def _remember(self, handled: Sequence[ShareDelivery]) -> None:
         for delivery in handled:
-            if delivery in self._doomed:
-                self._doomed.remove(delivery)
-            else:
+            if not self._last.remove(delivery):
                 self._settled.add([delivery.place], asyncio.get_running_loop().time())
         if handled:
             self._copies = []
@@ -640,7 +594,7 @@ class ShareSupervisor:
     def _take_in_hand(self, line: Line, deliveries: Sequence[ShareDelivery], ends_at: float | None) -> None:
         if ends_at is None:  # the guard gets new objects: those that it had belong to an assignment that has ended
             copies = {id(old): self._delivery(old.message) for old in deliveries}
-            self._doomed = [copies.get(id(old), old) for old in self._doomed]
+            self._last.renew(copies)
             deliveries = list(copies.values())
         line.hand = Hand(deliveries, ends_at)
         self.arrived.extend(deliveries)
@@ -669,17 +623,7 @@ class ShareSupervisor:
     async def _leave(self) -> None:
         for line, hand in self._end():
             await self._return(line, hand)
-        if self._doomed:
-            await self._part_with_doomed()
-
-    async def _part_with_doomed(self) -> None:
-        """Save what the broker does not have any more, if the overflow takes it now; else the log names it."""
-        moved: list[ShareDelivery] = []
-        if self._overflow is not None:
-            await self._move(self._overflow, self._doomed, math.inf, moved)
-        lost = [f"{each.place.partition}@{each.place.offset}" for each in self._doomed if each not in moved]
-        if lost:
-            log.error("%s: %d records end with this process, not handled: partition@offset %s", self.source, len(lost), ", ".join(lost))
+        await self._last.part()
 
     def _answer_flushes(self, *, done: bool) -> None:
         for answer in self._flushes:

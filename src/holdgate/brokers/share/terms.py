@@ -126,8 +126,8 @@ class ShareTerms:
 class ShareDiagnosis:
     """Something that would hurt in an outage.
 
-    `about` is the share group. `text` says why, and the remedy. `refused` says whether a run refuses to start because of it. `cost` says
-    whether it is what an outage costs without a guard, and no defect.
+    `about` is the share group, or a topic. `text` says why, and the remedy. `refused` says whether a run refuses to start because of it.
+    `cost` says whether it is what an outage costs without a guard, and no defect.
     """
 
     about: str

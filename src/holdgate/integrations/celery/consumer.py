@@ -81,6 +81,7 @@ class GuardedRequest:
         if delivery is not None and station is not None and not self._is_over:
             self._is_over = True
             cast("Any", super()).acknowledge()
+            self.delivery = None  # it has the request, and the two would be left to the garbage collector
             station.succeeded(delivery)
         else:
             cast("Any", super()).acknowledge()

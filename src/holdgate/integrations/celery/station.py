@@ -233,11 +233,17 @@ class TaskStation:
                 delivery.assignment = last  # the same again, as nearly always: it need not be looked up
             if run.is_over:
                 return
-            self._waiting[delivery] = None
-            run.offer(delivery, _size(request.body))
+            lane = run.start(delivery, _size(request.body))
             self._assignment = delivery.assignment
-            begun = self._begin_next()
-        self._start(begun)
+            if lane is not None and not self._granted and not self._starting:  # nearly always: it starts in this step
+                begun: tuple[Any, Exception | None] | None = self._begin_attempt(lane, delivery)
+            else:
+                self._waiting[delivery] = None
+                if lane is not None:  # behind those that are to start already
+                    self.granted(lane)
+                begun = self._begin_next()
+        if begun is not None:
+            self._start(begun)
 
     def take_up(self, sources: Collection[Source]) -> None:
         """Begin with these queues, before their first task comes."""
@@ -251,16 +257,15 @@ class TaskStation:
         if self._granted:
             with self._loop:
                 begun = self._begin_next()
-            self._start(begun)
+            if begun is not None:
+                self._start(begun)
 
     def _begin_next(self) -> tuple[Any, Exception | None] | None:
         """Begin the first of what may start: see `_begin`. None means that there is none, or that a caller further up sees to it."""
         return self._begin(self._granted.popleft()) if self._granted and not self._starting else None
 
-    def _start(self, begun: tuple[Any, Exception | None] | None) -> None:
+    def _start(self, begun: tuple[Any, Exception | None]) -> None:
         """Hand to the pool what has begun, and then whatever else may start. Without the lock: a pool may run the task in here."""
-        if begun is None:
-            return
         self._starting = True  # a pool without processes runs the task in here, and its end may let others start
         try:
             while True:
@@ -285,12 +290,15 @@ class TaskStation:
             lane.give_back(delivery)
             return None, None
         del self._waiting[delivery]
+        return self._begin_attempt(lane, delivery)
+
+    def _begin_attempt(self, lane: GuestLane, delivery: TaskDelivery) -> tuple[Any, Exception | None]:
+        """Do the same for a delivery that waits for nothing any more."""
         lane.begin()
+        delivery.lane = lane
         error = needs_error(delivery)
         if error is None:
-            delivery.lane = lane
             return delivery.message, None
-        delivery.lane = lane
         self._settle(delivery, _own_end(delivery, Cause.REJECTED), error)
         self._hand_out()
         return delivery.message, error
@@ -299,14 +307,15 @@ class TaskStation:
 
     def succeeded(self, delivery: TaskDelivery) -> None:
         """End an attempt that went well."""
-        in_main = threading.get_ident() == self._main_thread
         with self._loop:
             lane, delivery.lane = delivery.lane, None
             if lane is not None:
                 lane.leave(None)
-                self._hand_out()
-            begun = self._begin_next() if in_main else None
-        self._start(begun)
+                if self._waiting:  # all that the engine could hand out
+                    self._hand_out()
+            begun = self._begin_next() if self._granted and threading.get_ident() == self._main_thread else None
+        if begun is not None:
+            self._start(begun)
 
     def given_back(self, delivery: TaskDelivery, what: TaskGivenBack) -> Verdict | None:
         """End an attempt that a need has failed. Returns what is to become of the task; None or STALE means that it comes again."""

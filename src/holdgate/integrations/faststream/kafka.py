@@ -31,7 +31,7 @@ which of its records is bad.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias
 
@@ -157,11 +157,12 @@ Key: TypeAlias = tuple[str, int] | None
 class MetSource:
     """A source of which records have come, and what of it is in hand: a record that runs, a head, or nothing."""
 
-    __slots__ = ("assignment", "head", "running", "source", "tp")
+    __slots__ = ("assignment", "head", "running", "source", "spare", "tp")
 
     def __init__(self, source: Source, tp: TopicPartition) -> None:
         self.source = source
         self.tp = tp
+        self.spare: FetchedRecord | None = None  # its last record's delivery, if nothing of that comes again: the next one's
         self.assignment: Any = None  # that of its last record, which saves looking it up for the next
         self.running: Fetched | None = None
         self.head: Head | None = None  # held, or resumed to start
@@ -211,6 +212,8 @@ class Head:
 
 # The engine has nothing more to do with a record, and the broker need not be asked for it again.
 _SETTLED = (Verdict.DONE, Verdict.STALE)
+_NO_RECORD: Any = None
+_DONE = Verdict.DONE  # an enum's member costs more to look up than most steps here
 
 
 class KafkaStation:
@@ -242,19 +245,38 @@ class KafkaStation:
         """Return whether a record came from a broker."""
         return isinstance(getattr(raw, "consumer", None) if self._has_several else self._subscriber.consumer, AIOKafkaConsumer)
 
-    async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
-        """Run the handler if the record may start. Raises Held if not."""
+    def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Awaitable[Any]:
+        """Begin the attempt, and return the handler's coroutine, if the record may start. Raises Held if not."""
         lane = visit.lane = self._admit(message.raw_message)
         lane.begin()
-        return await call_next(message)
+        return call_next(message)
 
     def ended(self, visit: GuardMiddleware, message: StreamMessage[Any], error: BaseException | None) -> None:
         lane = visit.lane
         if lane is None:
             return
-        if error is not None or message.committed is not None:
+        if error is None and message.committed is None:
+            delivery = lane.delivery
+            if type(delivery) is FetchedRecord and self._has_succeeded(lane, delivery):
+                return
+        else:
             error = meant_by(lane.delivery, message.committed, error)
         self._end(lane, error)
+
+    def _has_succeeded(self, lane: GuestLane, delivery: FetchedRecord) -> bool:
+        """End the attempt of a record as nearly all end. False means that it is to be ended in the long way, and has not been yet."""
+        place = delivery.place
+        if delivery.head is not None or place.running is not delivery:
+            return False
+        place.running = None  # first: the end may begin a turn of the guard, which looks at that
+        verdict = lane.end_plainly()
+        if verdict is None:
+            place.running = delivery
+            return False
+        if verdict is _DONE:
+            place.spare = delivery
+            delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
+        return True
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
         lane = self._admit(raw)
@@ -273,8 +295,7 @@ class KafkaStation:
         if delivery.lane is lane:
             delivery.lane = None
         if head is None:
-            if error is None and lane.is_plain:
-                lane.succeed()
+            if error is None and lane.end_plainly() is not None:
                 return
             if not delivery.assignment.alive:  # nothing of it comes again here
                 lane.leave(error)
@@ -294,8 +315,17 @@ class KafkaStation:
         consumer: Consumer = first.consumer if self._has_several else self._subscriber.consumer
         key = None if self._in_batches else (first.topic, first.partition)
         place = self._places.get(key) or self._met(key, first, consumer)
-        head = place.head
-        if head is None or not self._is_its_record(head, first, consumer):
+        head, spare = place.head, place.spare
+        if spare is not None and head is None and self._run is not None:  # nearly always
+            place.spare = None
+            spare.record, spare.consumer, spare.attempt = raw, consumer, 0
+            lane = self._run.start(spare, len(raw.value or b""))
+            if lane is not None:
+                place.running = spare
+                return lane
+            delivery: Fetched = spare
+            lane = spare.lane
+        elif head is None or not self._is_its_record(head, first, consumer):
             delivery = FetchedBatch(place, raw, consumer) if self._in_batches else FetchedRecord(place, raw, consumer)
             lane = self._offer(delivery, first)
         else:

@@ -178,33 +178,50 @@ class RabbitMQStation:
 
     async def consume(self, visit: GuardMiddleware, call_next: CallNext, message: StreamMessage[Any]) -> Any:
         """Run the handler as often as the engine lets the message start. Raises Held when the message is settled, or not to start here."""
-        delivery = visit.delivery = await self._arrived(message.raw_message)
-        lane = self._offer(delivery)
-        while True:
-            if lane is None:
-                lane = await self._granted(delivery)
-            error: BaseException | None = None
-            result: Any = None
-            try:
-                lane.begin()
-                result = await call_next(message)
-                delivery.consumed = True
-            except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the message's is raised again
-                error = raised
-            if error is None and message.committed is None and lane.is_plain:
-                if lane.succeed() is not Verdict.DONE:  # its channel is gone: the message comes again
-                    delivery.consumed = False
-                    raise Held
-                return result
-            verdict = self._end(lane, delivery, None if message.committed is not None else meant_by(delivery, None, error))
-            if error is None and verdict is Verdict.DONE:
-                return result
+        try:
+            if self._returning is not None:
+                await self._returned()
+            delivery = visit.delivery = self._arrived(message.raw_message)
+            lane = self._offer(delivery)
+            while True:
+                if lane is None:
+                    lane = await self._granted(delivery)
+                error: BaseException | None = None
+                result: Any = None
+                try:
+                    lane.begin()
+                    result = await call_next(message)
+                    delivery.consumed = True
+                except BaseException as raised:  # noqa: BLE001 - every end is a verdict; what is not the message's is raised again
+                    error = raised
+                if self._is_over(lane, delivery, message, error):
+                    return result
+                lane = None
+        except Held:
+            visit.is_held = True
+            raise
+        except Exception as mistake:
+            if visit.delivery is None:
+                visit.could_not_begin(mistake)
+            raise
+
+    def _is_over(self, lane: GuestLane, delivery: QueuedMessage, message: StreamMessage[Any], error: BaseException | None) -> bool:
+        """End an attempt, and return whether it was the message's last one. Raises Held if it was, and there is nothing to publish."""
+        plainly = lane.end_plainly() if error is None and message.committed is None else None
+        if plainly is Verdict.DONE:
+            return True
+        if plainly is not None:  # its channel is gone: the message comes again
             delivery.consumed = False
-            if error is not None and goes_on(error):
-                raise error
-            if verdict in _OVER:
-                raise Held
-            lane = None
+            raise Held
+        verdict = self._end(lane, delivery, None if message.committed is not None else meant_by(delivery, None, error))
+        if error is None and verdict is Verdict.DONE:
+            return True
+        delivery.consumed = False
+        if error is not None and goes_on(error):
+            raise error
+        if verdict in _OVER:
+            raise Held
+        return False
 
     def ended(
         self,
@@ -229,7 +246,8 @@ class RabbitMQStation:
         await self._settle(delivery, None)
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
-        delivery = await self._arrived(raw)
+        await self._returned()
+        delivery = self._arrived(raw)
         lane = self._offer(delivery)
         verdict: Verdict | None = None
         while verdict not in _OVER:
@@ -248,10 +266,13 @@ class RabbitMQStation:
             self._waiting.pop(delivery, None)
         return verdict
 
-    async def _arrived(self, raw: IncomingMessage) -> QueuedMessage:
-        """Return a delivery for a message. Raises Held when the guard stops."""
+    async def _returned(self) -> None:
+        """Wait while everything goes back: what comes meanwhile comes after it."""
         while self._returning is not None:
             await asyncio.wait({self._returning})
+
+    def _arrived(self, raw: IncomingMessage) -> QueuedMessage:
+        """Return a delivery for a message. Raises Held when the guard stops."""
         if self._over or self._run is None or self._run.is_over:
             raise Held
         channel = self._channel
