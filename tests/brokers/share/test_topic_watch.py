@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.brokers.share.bed import Bed
 
     from holdgate.brokers.share import LateAccept
+    from holdgate.brokers.share.topic_watch import Asking
 
 LOOKS_WITHIN = 20.0
 
@@ -111,12 +112,30 @@ class Answers:
         return self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 
+class Starting:
+    """A broker that has started when it is asked first, and does not know its topics for a second."""
+
+    def __init__(self) -> None:
+        self._knows_at: float | None = None
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str | None]:
+        now = asyncio.get_running_loop().time()
+        if self._knows_at is None:
+            self._knows_at = now + 1.0
+        return dict.fromkeys(topics, "a" if now >= self._knows_at else None)
+
+
 def looked(*answers: Mapping[str, str | None]) -> list[BaseException]:
     """Return what a watch reports within two minutes of these answers."""
+    return watched(Answers(*answers))
+
+
+def watched(broker: Asking) -> list[BaseException]:
+    """Return what a watch reports within two minutes."""
     failed: list[BaseException] = []
 
     async def story() -> None:
-        watch = TopicWatch(Answers(*answers), ["orders"], "broker:9092", failed.append)
+        watch = TopicWatch(broker, ["orders"], "broker:9092", failed.append)
         watch.start()
         await asyncio.sleep(120)
         watch.stop()
@@ -128,6 +147,7 @@ def looked(*answers: Mapping[str, str | None]) -> list[BaseException]:
 def test_a_topic_that_is_missing_once_is_looked_for_again() -> None:
     """A broker that has just started may not know its topics yet."""
     assert looked({"orders": "a"}, {"orders": None}, {"orders": "a"}) == []
+    assert watched(Starting()) == []
 
 
 def test_a_topic_that_is_missing_twice_is_reported_once() -> None:

@@ -271,10 +271,11 @@ async def test_the_command_moves_them(kafka: KafkaAddress, topic) -> None:
 
 async def again(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     """Run it, and once more where a busy broker is seconds late to let the killed one go."""
-    while True:
-        ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=PATIENCE, check=False)
-        if b"is running already" not in ended.stdout + ended.stderr:
-            return ended
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=PATIENCE, check=False)
+            if b"is running already" not in ended.stdout + ended.stderr:
+                return ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "kill -9"])

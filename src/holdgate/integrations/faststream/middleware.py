@@ -145,12 +145,13 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         exc_tb: TracebackType | None = None,
     ) -> Any:
         """End the attempt. What is awaited returns whether what was raised ends here, which is so for all that the guard has settled."""
-        if self._station is None:
+        station = self._station
+        if station is None:
             return NOTHING_TO_AWAIT
         if exc_val is not None or self.is_held or self._message is None:
-            return self._left_by(exc_val)
+            return self._left_by(station, exc_val)
         try:
-            ending = self._station.ended(self, self._message, None)
+            ending = station.ended(self, self._message, None)
         except Exception as error:  # noqa: BLE001 - as in `_left_by`
             self._could_not_end(error)
         return NOTHING_TO_AWAIT if ending is None else self._end(ending)
@@ -161,16 +162,16 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         except Exception as error:  # noqa: BLE001 - as in `_left_by`
             self._could_not_end(error)
 
-    async def _left_by(self, error: BaseException | None) -> bool:
-        if self._station is None or self.is_held:
-            return self.is_held
+    async def _left_by(self, station: Station, error: BaseException | None) -> bool:
+        if self.is_held:
+            return True
         try:
             if self._message is not None:
-                ending = self._station.ended(self, self._message, error)
+                ending = station.ended(self, self._message, error)
                 if ending is not None:
                     await ending
             elif isinstance(error, Exception):
-                await self._station.unreadable(self.msg, error)
+                await station.unreadable(self.msg, error)
         except Held:
             return True
         except Exception as mistake:  # noqa: BLE001 - raised again as what FastStream does not swallow
