@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from holdgate.brokers.share import ShareDelivery
 from holdgate.brokers.share import intake as share_intake
+from holdgate.brokers.share import supervisor as share_supervisor
+from holdgate.brokers.share.client import ShareClient
 from holdgate.brokers.share.hand import Hand
+from holdgate.brokers.share.last_delivery import LastDeliveries
 from holdgate.brokers.share.settled import Settled
 from holdgate.brokers.share.supervisor import Line, ShareSupervisor
 from holdgate.flow.batch import Batch, batches_of
@@ -423,10 +427,10 @@ class SettlesByPlace(ShareSupervisor):
         super().settle(current[0] if current else delivery)
 
 
-class ForgetsTheLastDelivery(ShareSupervisor):
-    """What the broker archives is kept like everything else: until two of it are settled."""
+class ForgetsTheLastDelivery(LastDeliveries):
+    """What the broker archives goes back like everything else."""
 
-    async def _rescue(self, line: Line, endangered: Sequence[ShareDelivery], until: float) -> Sequence[ShareDelivery]:
+    async def rescue(self, client: ShareClient, returning: Iterable[ShareDelivery], until: float) -> Collection[ShareDelivery]:
         return []
 
 
@@ -483,7 +487,7 @@ QUEUE_MISTAKES: list[tuple[Made, str]] = [
     (behind(ForgetsTheFirstPlan), "a_hold_survives_a_loss"),
 ]
 # Made of the real intake on the model of a share group: MemoryIntake has no locks.
-SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
+SHARE_MISTAKES: list[tuple[type[ShareSupervisor | LastDeliveries], str]] = [
     (GivesBackAtOnce, "a_short_hold_costs_no_delivery"),
     (LooksAgainInALongHold, "a_long_hold_costs_one_delivery"),
     (KeepsNoCopies, "a_probe_that_fails_costs_no_delivery"),
@@ -491,6 +495,11 @@ SHARE_MISTAKES: list[tuple[type[ShareSupervisor], str]] = [
     (SettlesByPlace, "what_takes_longer_than_its_lock_comes_again"),
     (ForgetsTheLastDelivery, "what_is_delivered_for_the_last_time_is_not_lost"),
 ]
+
+WHERE_MADE: dict[type, tuple[ModuleType, str]] = {
+    ShareSupervisor: (share_intake, "ShareSupervisor"),
+    LastDeliveries: (share_supervisor, "LastDeliveries"),
+}
 
 
 def named(name: str) -> IntakeCase:
@@ -520,13 +529,22 @@ def test_a_mistake_with_queues_is_seen(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize(("broken", "name"), SHARE_MISTAKES)
-def test_a_mistake_with_share_groups_is_seen(broken: type[ShareSupervisor], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_with_share_groups_is_seen(
+    broken: type[ShareSupervisor | LastDeliveries], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the case that is meant for it, and by none of the others: each is needed."""
-    monkeypatch.setattr(share_intake, "ShareSupervisor", broken)
+    monkeypatch.setattr(*WHERE_MADE[broken.__mro__[1]], broken)
     for case in cases_for(ModelBed.capabilities):
         bed = ModelBed()
         bed.broker.install(monkeypatch)
         run_virtual(fails(case, bed) if case.name == name else case(bed))
+
+
+@pytest.mark.parametrize("broken", [broken for broken, _ in SHARE_MISTAKES])
+def test_a_mistake_with_share_groups_replaces_what_is_there(broken: type[ShareSupervisor | LastDeliveries]) -> None:
+    """A method that the product has renamed would be a mistake that nobody makes."""
+    of_its_own = {name for name in vars(broken) if not name.startswith("__")}
+    assert of_its_own <= set(dir(broken.__mro__[1]))
 
 
 def test_an_intake_that_makes_batches_passes() -> None:
