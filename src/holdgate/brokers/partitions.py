@@ -141,11 +141,22 @@ class OutOfSequence(Exception):
     """A record's offset does not follow the last one delivered: someone called seek(), or the partition was recreated."""
 
 
+def in_sequence(records: list[Record], offset: Callable[[Record], int]) -> Iterator[list[Record]]:
+    """Yield these records in parts, each with increasing offsets. There is more than one part where a log was made anew meanwhile."""
+    start = 0
+    for at in range(1, len(records)):
+        if offset(records[at]) <= offset(records[at - 1]):
+            yield records[start:at]
+            start = at
+    yield records[start:]
+
+
 class AssignedPartition:
     """Keep what was delivered and finished of one partition, from its assignment until it is revoked or lost.
 
     `alive` becomes False when it is revoked or lost. `began` is the first offset delivered; None means that nothing was delivered yet.
-    `sent` is the offset up to which no commit is needed: the last one committed, or where reading began. None means not known yet.
+    `sent` is the offset up to which no commit is needed: the last one committed, or where reading began. None means not known yet, and -1
+    that even where reading begins is to be committed.
     """
 
     __slots__ = ("_chunks", "_form", "_polls", "alive", "began", "epoch", "inflight", "sent", "source", "tp")
@@ -248,6 +259,17 @@ class AssignedPartitions:
         self.drop(tps)
         for tp in sorted(tps):
             self._live[tp] = AssignedPartition(self._form, tp, self.epoch, in_batches=self.in_batches)
+
+    def begin_anew(self, tp: Place) -> AssignedPartition:
+        """Replace `tp` by a fresh partition, of which even the place where it begins is committed, and return it.
+
+        What was committed before belongs to another log. The broker forgets it with a topic that is deleted, but one that was on its way
+        may come later. A restart would go on there, past what the new log has before it.
+        """
+        self.add([tp])
+        fresh = self._live[tp]
+        fresh.sent = -1
+        return fresh
 
     def drop(self, tps: Collection[Place]) -> None:
         """Remove these: they are no longer ours, and what comes late for them settles nothing."""

@@ -8,6 +8,12 @@ So the log's start is compared with the position every few seconds during a hold
 position, this file seeks to the first record that exists, and reports the range that is lost. The comparison before a resume can still be
 overtaken: segments may be deleted between it and the fetch. That leaves a window of a millisecond, in which the reset policy acts.
 
+A log that ends before the position is another one: somebody has deleted the topic and made it anew, or its newest records went with a
+broker. As long as nothing reads, nobody notices. When the new log has grown past the position, reading would go on in the middle of it, and
+skip what lies before without a word. So the log's end is compared as well. The partition then begins anew, with the first record that
+exists; under "latest", too. That would be a costly mistake, so the log must end before the position for a second: a new leader says a lower
+end for a moment, at worst.
+
 A partition stays paused until it was compared, or until the broker has not answered for `_GIVE_UP_AFTER` seconds (fetching.py).
 """
 
@@ -34,6 +40,8 @@ _ASK_AGAIN_AFTER = 0.05
 # Seconds after which a partition is fetched from without a comparison. A broker that is away for longer answers no fetch either, and to
 # wait for it would only add to the outage.
 _GIVE_UP_AFTER = 5.0
+# Seconds for which a log must end before the position. Followers fetch every half second, and then a new leader knows the log's end.
+_SURE_AFTER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +69,15 @@ class Seeking(Protocol):
         ...
 
 
-class LogStarts(Protocol):
-    """Who knows where logs begin."""
+class Logs(Protocol):
+    """Who knows where logs begin and end."""
 
     async def log_starts(self, tps: Collection[Place]) -> Mapping[Place, int] | None:
         """Return the starts of these logs. None means that the broker does not answer."""
+        ...
+
+    async def log_ends(self, tps: Collection[Place]) -> Mapping[Place, int] | None:
+        """Return the ends of these logs. None means that the broker does not answer."""
         ...
 
 
@@ -87,9 +99,10 @@ class Comparing(Protocol):
 
 
 class Retention:
-    """Compare the starts of logs with where reading goes on.
+    """Compare the starts and ends of logs with where reading goes on.
 
-    `lost` is called once per loss, `released` when partitions may be fetched from again, `failed` with the error that ended the task.
+    `lost` is called once per loss, `anew` with a partition whose log is another one and its start, `released` when partitions may be
+    fetched from again, `failed` with the error that ended the task.
     """
 
     def __init__(
@@ -97,9 +110,10 @@ class Retention:
         client: Seeking,
         partitions: AssignedPartitions,
         pauses: Comparing,
-        side: LogStarts,
+        side: Logs,
         *,
         lost: Callable[[RecordsLost], None],
+        anew: Callable[[Place, int], None],
         released: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -108,9 +122,11 @@ class Retention:
         self._pauses = pauses
         self._side = side
         self._lost = lost
+        self._anew = anew
         self._released = released
         self._failed = failed
         self._starts: dict[AssignedPartition, int] = {}
+        self._short: dict[AssignedPartition, tuple[int, float]] = {}  # whose log ends before this position, and since when
         self._since: dict[Place, float] = {}  # when a partition that is due could not be compared for the first time
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
@@ -130,22 +146,26 @@ class Retention:
         """Compare now. Returns the partitions that were compared, without those of unknown position or whose broker does not answer."""
         asked = {tp: partition for tp in tps if (partition := self._partitions.get(tp)) is not None}
         starts = await self._side.log_starts(asked) if asked else None
+        ends = await self._side.log_ends(asked) if starts else None
         # `alive`: a rebalance may have come while the broker was asked, and a seek would move the partition of the next assignment.
-        compared = [tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start)]
+        compared = [
+            tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start, (ends or {}).get(tp))
+        ]
         self._starts = {partition: start for partition, start in self._starts.items() if partition.alive}
+        self._short = {partition: short for partition, short in self._short.items() if partition.alive}
         return frozenset(compared)
 
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ASK_AGAIN_AFTER if self._pauses.due() else _EVERY):
+                async with asyncio.timeout(_ASK_AGAIN_AFTER if self._short or self._pauses.due() else _EVERY):
                     await self._wanted.wait()
             self._wanted.clear()
             self._free(await self.check(self._pauses.unchecked))
 
     def _free(self, compared: frozenset[Place]) -> None:
         """Let partitions be fetched from that were compared, or that could not be compared for too long."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         due = self._pauses.due()
         self._since = {tp: self._since.get(tp, now) for tp in due - compared}
         late = {tp for tp, since in self._since.items() if now - since >= _GIVE_UP_AFTER}
@@ -158,16 +178,36 @@ class Retention:
             self._pauses.checked(free)
             self._released()
 
-    def _compare(self, partition: AssignedPartition, start: int) -> bool:
+    def _compare(self, partition: AssignedPartition, start: int, end: int | None) -> bool:
         position = self._client.position(partition.tp)
         if position is None:
             return False
+        if end is not None and end < position:
+            return self._begins_anew(partition, position, start, end)
+        self._short.pop(partition, None)
         if position < start:
             self._client.seek(partition.tp, start)
             self.report(partition, position, start)
         else:
             self._warn_early(partition, start, position)
         self._starts[partition] = start
+        return True
+
+    def _begins_anew(self, partition: AssignedPartition, position: int, start: int, end: int) -> bool:
+        """Begin a partition anew whose log ends before the position, and has done so for long enough. Returns whether it was."""
+        now = _now()
+        stood, since = self._short.get(partition, (position, now))
+        if stood != position:
+            since = now
+        if now - since < _SURE_AFTER:
+            self._short[partition] = position, since
+            return False
+        log.error(
+            "%s: the log ends at offset %d, before %d, where reading stood: its topic was made anew, or its newest records are lost. Going "
+            "on at its beginning, %d; what is in hand of the old log is dropped",
+            partition.source, end, position, start,
+        )  # fmt: skip
+        self._anew(partition.tp, start)
         return True
 
     def report(self, partition: AssignedPartition, position: int, start: int) -> None:
@@ -189,3 +229,7 @@ class Retention:
                 "%s: retention has reached offset %d, %d before the first unfinished one; the next deletion may pass it",
                 partition.source, start, max(0, next_offset - start),
             )  # fmt: skip
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,9 +116,13 @@ async def test_a_callback_that_raises_ends_nothing(kafka: KafkaAddress, topic, c
 class FakeSideConsumer:
     def __init__(self) -> None:
         self.starts: dict[TopicPartition, int] | None = {TP: 0}
+        self.ends: dict[TopicPartition, int] | None = None
 
     async def log_starts(self, tps) -> dict[TopicPartition, int] | None:
         return None if self.starts is None else {tp: self.starts[tp] for tp in tps}
+
+    async def log_ends(self, tps) -> dict[TopicPartition, int] | None:
+        return None if self.ends is None else {tp: self.ends[tp] for tp in tps}
 
 
 class World:
@@ -127,6 +132,7 @@ class World:
         self.pauses = Pauses(self.client, self.partitions)
         self.released = 0
         self.losses: list[RecordsLost] = []
+        self.anew: list[tuple[TopicPartition, int]] = []
         self.failures: list[BaseException] = []
         self.watch = Retention(
             self.client,
@@ -134,6 +140,7 @@ class World:
             self.pauses,
             self.side,
             lost=self.losses.append,
+            anew=lambda tp, start: self.anew.append((tp, start)),
             released=self._release,
             failed=self.failures.append,
         )
@@ -227,3 +234,88 @@ async def test_a_watch_that_dies_is_heard_of() -> None:
     world.watch.soon()
     await turns_until(lambda: world.failures)
     assert [type(failure) for failure in world.failures] == [ZeroDivisionError]
+
+
+async def test_a_log_that_ends_before_the_position_is_another_one(monkeypatch, caplog) -> None:
+    """Its topic was made anew in a hold. Once it has grown past the position, what it has before that would be skipped silently."""
+    monkeypatch.setattr(retention, "_SURE_AFTER", 0.0)
+    world = World()
+    world.side.starts, world.side.ends = {TP: 3}, {TP: 12}
+    world.watch._free(await world.watch.check([TP]))
+    assert world.anew == [(TP, 3)]
+    assert (world.released, world.losses) == (1, [])
+    assert "orders[0]: the log ends at offset 12, before 100" in caplog.text
+
+
+async def test_one_look_is_not_enough(monkeypatch) -> None:
+    """To begin a log anew by mistake would repeat all of it, so it must end before the position for a second."""
+    now = 50.0
+    world = World()
+    monkeypatch.setattr(retention, "_now", lambda: now)
+    world.side.ends = {TP: 12}
+    for now in (50.0, 50.9):
+        assert await world.watch.check([TP]) == frozenset()
+    world.side.ends = {TP: 100}
+    now = 51.1
+    assert await world.watch.check([TP]) == {TP}
+    world.side.ends = {TP: 12}
+    assert await world.watch.check([TP]) == frozenset()
+    world.client.positions[TP] = 99
+    now = 52.2
+    assert await world.watch.check([TP]) == frozenset()
+    assert world.anew == []
+    now = 53.3
+    assert await world.watch.check([TP]) == {TP}
+    assert world.anew == [(TP, 0)]
+
+
+async def test_an_end_that_is_not_known_keeps_nothing_back() -> None:
+    """The start alone is compared then."""
+    world = World()
+    world.side.ends = None
+    assert await world.watch.check([TP]) == {TP}
+    assert world.anew == []
+
+
+@pytest.mark.parametrize("policy", ["earliest", "latest", "none"])
+async def test_made_anew_while_held(kafka: KafkaAddress, consumer, group, driven, monkeypatch, policy: str) -> None:
+    """All of the new topic is delivered, though it has grown past where the old one stood, and nothing of the old one is committed."""
+    name = await kafka.create_topic(f"anew-{uuid.uuid4().hex[:8]}")
+    try:
+        await kafka.produce(name, numbered(10), partition=0)
+        ours = consumer(auto_offset_reset=policy)
+        await kafka.commit(group, name, {0: 0})
+        intake = KafkaIntake(ours, topics=[name], allow_latest=True)
+        async with driven(intake) as at:
+            await at.take(10)
+            at.hold()
+            monkeypatch.setattr(retention, "_EVERY", 0.1)
+            intake._retention.soon()
+            await kafka.delete_topic(name)
+            await kafka.create_topic(name)
+            await at.until(lambda: at.count("lost") == 1)
+            await kafka.produce(name, numbered(15, first=100), partition=0)
+            at.ack(at.received[:10])
+            at.admit()
+            await at.take(25)
+            assert at.bodies()[10:] == numbered(15, first=100)
+            await at.until(lambda: intake._partitions.get(TopicPartition(name, 0)).sent == 0)
+    finally:
+        await kafka.delete_topic(name)
+
+
+async def test_made_anew_while_not_held(kafka: KafkaAddress, consumer, group, driven) -> None:
+    """With the policy "none" aiokafka raises in every poll: all of the new topic is delivered."""
+    name = await kafka.create_topic(f"anew-{uuid.uuid4().hex[:8]}")
+    try:
+        await kafka.produce(name, numbered(10), partition=0)
+        await kafka.commit(group, name, {0: 0})
+        async with driven(KafkaIntake(consumer(auto_offset_reset="none"), topics=[name])) as at:
+            await at.take(10)
+            await kafka.delete_topic(name)
+            await kafka.create_topic(name)
+            await kafka.produce(name, numbered(5, first=100), partition=0)
+            await at.take(15)
+            assert at.bodies()[10:] == numbered(5, first=100)
+    finally:
+        await kafka.delete_topic(name)

@@ -42,7 +42,7 @@ from holdgate.brokers.confluent.membership import Membership
 from holdgate.brokers.confluent.settings import ConsumerSettings, check_settings
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
-from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence, in_sequence
 from holdgate.brokers.ready import Ready
 from holdgate.brokers.retention import RecordsLost, Retention
 from holdgate.brokers.topics import ErrorStreak, check_given, check_topics
@@ -172,6 +172,7 @@ class ConfluentIntake:
             self._taps,
             self._asker,
             lost=self._report_lost,
+            anew=self._begin_anew,
             released=self._wake,
             failed=self._note_failure,
         )
@@ -341,13 +342,23 @@ class ConfluentIntake:
             try:
                 self._ready.add(partition.delivered(run))
             except OutOfSequence as error:
-                log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
-                self._membership.start_over(tp)
-                partition = self._partitions.get(tp)
-                self._ready.add(partition.delivered(run) if partition is not None else ())
-            if partition is not None:
-                latest.append(partition)
+                partition = self._deliver_anew(partition, run, error)
+            latest.append(partition)
         self._ready.latest = latest
+
+    def _deliver_anew(self, partition: AssignedPartition, run: list[Message], error: OutOfSequence) -> AssignedPartition:
+        """Deliver messages that go back to offsets before. Returns the partition to which the last of them belong.
+
+        librdkafka goes on by itself in a topic that was made anew. So one poll may bring messages of both, as may what was kept back.
+        """
+        log.warning("%s: %s; its unfinished messages are dropped and come again", partition.source, error)
+        for part in in_sequence(run, offset_of):
+            try:
+                self._ready.add(partition.delivered(part))
+            except OutOfSequence:
+                partition = self._membership.start_over(partition.tp)
+                self._ready.add(partition.delivered(part))
+        return partition
 
     def _wake(self) -> None:
         self._poller.wake()
@@ -401,6 +412,10 @@ class ConfluentIntake:
             fault = end_of_intake(error.args[0], self._settings) if isinstance(error.args[0], KafkaError) else None
         self._fault = self._fault or fault
         self._wake()
+
+    def _begin_anew(self, tp: TopicPartition, start: int) -> None:
+        self._taps.seek(tp, start)
+        self._membership.start_over(tp)
 
     def _report_lost(self, loss: RecordsLost) -> None:
         give_to_user("on_records_lost", self._on_records_lost, loss)

@@ -40,7 +40,7 @@ from holdgate.brokers.commits import Commits
 from holdgate.brokers.confluent.client import Asker, Client, CommitTooLate, place, said
 from holdgate.brokers.confluent.deliveries import TopicPartition
 from holdgate.brokers.confluent.fetching import Taps
-from holdgate.brokers.partitions import AssignedPartitions
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions
 from holdgate.errors import IntakeError
 from holdgate.flow.plan import Plan
 from holdgate.tasks import run_beside, wait_at_most
@@ -121,15 +121,15 @@ class Membership:
         self.lose(offsets.keys())
         self._asking = run_beside(self._ask(offsets), "confluent membership", self._failed)
 
-    def start_over(self, tp: TopicPartition) -> None:
+    def start_over(self, tp: TopicPartition) -> AssignedPartition:
         """Replace `tp` by a fresh partition: its messages do not follow those delivered before, as those of a topic that was made anew."""
         sources = self._partitions.sources([tp])
         self._commits.abandon()
-        self._partitions.drop([tp])
-        self._partitions.add([tp])
+        fresh = self._partitions.begin_anew(tp)
         if self.guard is not None:
             self.guard.lost(sources)
             self._taps.store(self.guard.assigned(sources))
+        return fresh
 
     # -- The callbacks -------------------------------------------------------------------------------------------------------------------
 

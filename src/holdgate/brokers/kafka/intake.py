@@ -172,6 +172,7 @@ class KafkaIntake:
             self._pauses,
             self._side,
             lost=self._report_lost,
+            anew=self._begin_anew,
             released=self._assert_plan,
             failed=self._note_failure,
         )
@@ -404,6 +405,10 @@ class KafkaIntake:
         """Keep the error of a callback, a commit or a task. The next receive raises it if it ends the intake."""
         fault = end_of_intake(error, self._client) if isinstance(error, KafkaError) else error
         self._fault = self._fault or fault
+
+    def _begin_anew(self, tp: TopicPartition, start: int) -> None:
+        self._client.seek(tp, start)
+        self._membership.start_over(tp, [])
 
     def _report_lost(self, loss: RecordsLost) -> None:
         give_to_user("on_records_lost", self._on_records_lost, loss)

@@ -270,13 +270,12 @@ class Membership:
     def start_over(self, tp: TopicPartition, batch: list[Record]) -> Sequence[KafkaDelivery | KafkaBatch]:
         """Replace `tp` by a fresh partition that begins with `batch`, whose records do not follow those delivered before."""
         self.lose([tp])
-        self._partitions.add([tp])
-        fresh = self._partitions.get(tp)
-        if fresh is None or self.guard is None:
+        fresh = self._partitions.begin_anew(tp)
+        if self.guard is None:
             return []
         self._pauses.store(self.guard.assigned([fresh.source]))
         self._changed()
-        return fresh.delivered(batch)
+        return fresh.delivered(batch) if batch else []
 
 
 # -- Start and end of the consumer -------------------------------------------------------------------------------------------------------
