@@ -74,3 +74,15 @@ async def test_the_new_place_is_committed_before_anything_is_finished() -> None:
     made.ack(await made.take(10))
     await made.take(15)
     assert made.intake._commits._due(made.intake._partitions) == {made.intake._partitions.get(A): 3}
+
+
+async def test_a_paused_partition_begins_anew_with_what_is_kept_back_forgotten() -> None:
+    """Retention has seen that the log ends before the position: nothing of the old one may be handled, nor committed."""
+    made = assigned(run(990, 10), run(1000, 10), held=True)
+    await made.poll()
+    await made.poll()
+    made.intake._begin_anew(A, 2)
+    made.admit()
+    assert made.events[-2:] == [("lost", ("orders[0]",)), ("assigned", ("orders[0]",))]
+    assert made.intake.read_ahead == 0
+    assert made.intake._commits._due(made.intake._partitions) == {made.intake._partitions.get(A): 2}

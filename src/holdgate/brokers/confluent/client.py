@@ -67,6 +67,9 @@ _TOO_LATE = {
     KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001 - librdkafka's own errors have names like this
 }
 
+# What the broker answers about a topic that does not exist, or does not exist any more.
+_GONE = {KafkaError.UNKNOWN_TOPIC_ID, KafkaError.UNKNOWN_TOPIC_OR_PART}
+
 
 class CommitTooLate(Exception):
     """The assignment of a commit is over, or was when the answer came."""
@@ -346,6 +349,20 @@ class Asker:
         async with asyncio.timeout(within + 1):
             found = await self._in_thread(lambda: admin.list_topics(timeout=within))
         return frozenset(found.topics)
+
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str | None]:
+        """Return the id of each topic, None for one that does not exist. What is not known now is left out. It creates no topic."""
+        found: dict[str, str | None] = {}
+        if self._admin is None:
+            return found
+        asked = self._admin.describe_topics(confluent_kafka.TopicCollection(list(topics)), request_timeout=ANSWER_WITHIN)
+        answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()), return_exceptions=True)
+        for topic, answer in zip(asked, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                found[topic] = str(answer.topic_id)
+            elif code_of(answer) in _GONE:
+                found[topic] = None
+        return found
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -9,6 +9,8 @@ What happens when
 - a rebalance begins or ends, or the group evicts this member: the callbacks of membership.py.
 - retention passes a partition: while it delivers nothing, brokers/retention.py sees that; while it is read, its offsets show a gap, and the
   log's start tells a gap of retention from one of a transaction.
+- a topic is deleted: librdkafka says so within five minutes; brokers/topic_watch.py asks more often. One that was made anew is noticed by
+  messages that come again, or, while its partition is paused, by the end of its log (brokers/retention.py).
 - somebody asks how much waits: brokers/backlog.py asks the broker, by a second client.
 
 Invariants that a change must keep:
@@ -45,6 +47,7 @@ from holdgate.brokers.lifetime import Lifetime
 from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence, in_sequence
 from holdgate.brokers.ready import Ready
 from holdgate.brokers.retention import RecordsLost, Retention
+from holdgate.brokers.topic_watch import TopicWatch
 from holdgate.brokers.topics import ErrorStreak, check_given, check_topics
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
@@ -79,6 +82,8 @@ _CLOSE_WITHIN = 10.0
 _POLL_AT_MOST = 250
 # librdkafka may fetch ahead an eighth of the guard's bound on memory, and as much may be kept back of each partition before it is paused.
 _READ_AHEAD = 8
+
+_ANEW = "its partitions go on at the beginning of the new one"
 
 
 class ConfluentIntake:
@@ -146,6 +151,7 @@ class ConfluentIntake:
         self._ahead: int | None = None  # bytes that librdkafka may fetch ahead; None means as the settings say
         self._errors = ErrorStreak()
         self._fault: BaseException | None = None
+        self._watch: TopicWatch | None = None
         self._beside: dict[str, asyncio.Task[None]] = {}  # questions under way, by what they ask
         self._lifetime = Lifetime(self._close, "confluent")
 
@@ -268,6 +274,8 @@ class ConfluentIntake:
         existing = await self._asker.start(_CONNECT_WITHIN)
         if self._topics is not None:
             check_topics(self._topics, existing, self._settings.bootstrap_servers)
+            self._watch = TopicWatch(self._asker, self._topics, self._settings.bootstrap_servers, self._note_failure, anew=_ANEW)
+            self._watch.start()
         self._client.make(self._ahead)
         self._commits.start()
         self._retention.start()
@@ -286,6 +294,8 @@ class ConfluentIntake:
     async def _close(self) -> None:
         self._commits.stop()
         self._retention.stop()
+        if self._watch is not None:
+            self._watch.stop()
         within = GIVE_UP_WITHIN if self._lifetime.given_up else _CLOSE_WITHIN
         if self._lifetime.given_up:
             self._commits.abandon()

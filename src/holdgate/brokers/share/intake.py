@@ -9,7 +9,7 @@ What happens when
 - a message is settled: the hand that it came in notes it (hand.py), and the supervisor commits.
 - a hold lasts nearly as long as the lock: supervisor.py releases what is in hand, and keeps copies.
 - a message is rejected: settled.py says whether its letter may be sent, and what becomes of the record.
-- a topic is deleted: nothing tells a share consumer, so topic_watch.py asks now and then, and ends the intake.
+- a topic is deleted: nothing tells a share consumer, so brokers/topic_watch.py asks now and then, and ends the intake.
 - retention deletes what waits in a hold: retention.py looks, and logs it.
 - a record was accepted too late: the log and `on_late_accept` say so. It comes again; here it is then accepted without a handler.
 - it opens and closes: terms.py refuses settings and says what the group's terms are; each supervisor releases everything and closes.
@@ -48,7 +48,7 @@ from holdgate.brokers.share.terms import (
     check_topics,
     derive_terms,
 )
-from holdgate.brokers.share.topic_watch import TopicWatch
+from holdgate.brokers.topic_watch import TopicWatch
 from holdgate.core.validation import count, seconds
 from holdgate.errors import IntakeError, SettingsError
 from holdgate.flow.inbox import Order
@@ -266,7 +266,8 @@ class ShareIntake:
             )
             self._tasks.append(supervisor.start())
         admin = Admin(self._settings)
-        watch = TopicWatch(admin, self._names, str(self._settings["bootstrap.servers"]), self._bell.fail)
+        servers = str(self._settings["bootstrap.servers"])
+        watch = TopicWatch(admin, self._names, servers, self._bell.fail, anew="its group begins where share.auto.offset.reset says")
         self._watches = (watch, ShareRetention(admin, self._backlogs, self._held, self._bell.fail))
         for each in self._watches:
             each.start()

@@ -1,4 +1,4 @@
-"""What a real broker and its share consumer say of a topic that is deleted, and what topic_watch.py makes of it."""
+"""What a real broker and its share consumer say of a topic that is deleted, and what brokers/topic_watch.py makes of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from holdgate.brokers.share import ShareIntake, topic_watch
+from holdgate.brokers import topic_watch
+from holdgate.brokers.share import ShareIntake
 from holdgate.brokers.share.client import Admin, ShareClient, is_gone
 from holdgate.errors import IntakeError
 from holdgate.testing.conformance import RecordingListener

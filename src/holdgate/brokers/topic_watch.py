@@ -1,12 +1,12 @@
-"""Whether the topics of an intake are still there: a share consumer does not say that one was deleted.
+"""Whether the topics of an intake are still there: librdkafka's consumers do not say so, or not for minutes.
 
-Its polls stay empty, without an error, as if nothing waited (findings/kafka-share-deleted-topic-is-silent.sh). A worker that looks well and
-reads nothing is the worst that can happen to a queue. So the broker is asked now and then, beside the work.
+The polls of a share consumer stay empty, without an error, as if nothing waited (findings/kafka-share-deleted-topic-is-silent.sh). Another
+consumer hears of it when librdkafka asks for the topics again, every five minutes (`topic.metadata.refresh.interval.ms`). A worker that
+looks well and reads nothing is the worst that can happen to a queue. So the broker is asked now and then, beside the work.
 
 A topic that is missing twice ends the intake, as it does with the other brokers: a broker that has just started may not know its topics
-yet. One that was made anew in between has another id. Then the consumer goes on by itself, after some seconds, from where the group's
-share.auto.offset.reset says; the log says so, because what was in the old topic is gone, and with "latest" the first records of the new one
-are never read.
+yet. One that was made anew in between has another id. The log says so, because what was in the old topic is gone, and where the consumer
+goes on, which each does in its own way.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ class Asking(Protocol):
 
 
 class TopicWatch:
-    """Looks after `topics` at `servers`. `failed` gets the error that ends the intake."""
+    """Looks after `topics` at `servers`. `failed` gets the error that ends the intake. `anew` says what becomes of one made anew."""
 
-    __slots__ = ("_admin", "_failed", "_ids", "_servers", "_task", "_topics")
+    __slots__ = ("_admin", "_anew", "_failed", "_ids", "_servers", "_task", "_topics")
 
-    def __init__(self, admin: Asking, topics: Collection[str], servers: str, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, admin: Asking, topics: Collection[str], servers: str, failed: Callable[[BaseException], None], *, anew: str
+    ) -> None:
         self._admin = admin
+        self._anew = anew
         self._topics = topics
         self._servers = servers
         self._failed = failed
@@ -50,7 +53,7 @@ class TopicWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = run_beside(self._run(), "share topics", self._failed)
+        self._task = run_beside(self._run(), "kafka topic watch", self._failed)
 
     def stop(self) -> None:
         """Look no more."""
@@ -71,8 +74,5 @@ class TopicWatch:
         for topic, number in found.items():
             if number is not None and self._ids.setdefault(topic, number) != number:
                 self._ids[topic] = number
-                log.warning(
-                    "%s was deleted and made anew: what waited in it is gone, and its group begins where share.auto.offset.reset says",
-                    topic,
-                )
+                log.warning("%s was deleted and made anew: what waited in it is gone, and %s", topic, self._anew)
         return [topic for topic, number in found.items() if number is None]
