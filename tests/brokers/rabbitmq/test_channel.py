@@ -77,6 +77,30 @@ def test_the_end_of_another_consumer_is_not_its_own() -> None:
     assert run_virtual(cancelled()) == (True, False)
 
 
+@pytest.mark.parametrize("is_further", [False, True])
+def test_a_consumer_that_ends_before_its_start_is_answered_is_not_waited_for(*, is_further: bool) -> None:
+    """The answer and the broker's cancel may be read in one step, after a handler has blocked the loop. Nothing would ever come again."""
+
+    async def cancelled() -> tuple[bool, str]:
+        line = Line()
+        if is_further:
+            await line.channel.consume(10, {})
+        consume = line.raw.basic_consume
+
+        async def consume_and_end(*args: Any, **named: Any) -> Any:
+            answer = await consume(*args, **named)
+            answer.consumer_tag = "short"
+            (callback,) = line.raw.on_consumer_cancel_callbacks
+            callback(SimpleNamespace(consumer_tag="short"))
+            return answer
+
+        line.raw.basic_consume = consume_and_end
+        await (line.channel.widen(5, {}) if is_further else line.channel.consume(10, {}))
+        return line.channel.alive, type(line.channel.reason).__name__
+
+    assert run_virtual(cancelled()) == (False, "ConsumerCancelled")
+
+
 def test_the_window_is_set_before_the_consumer_begins() -> None:
     """It counts for consumers that start after it; a run of acks is a quarter of it."""
 

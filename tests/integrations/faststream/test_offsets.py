@@ -24,6 +24,7 @@ class Consumer:
         self.error = error
         self.commits: list[dict[TopicPartition, int]] = []
         self.go_on = asyncio.Event()
+        self._closed = False  # as aiokafka's
 
     def assignment(self) -> set[TopicPartition]:
         return self.owned
@@ -101,3 +102,21 @@ async def test_a_commit_that_fails_is_logged_and_others_go_out(caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == [
         "orders: a commit failed with CommitFailedError; these records may come again"
     ]
+
+
+async def test_a_commit_of_a_stopped_consumer_is_not_waited_for_for_ever(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka tries it again and again where it has no coordinator. A subscriber that is started again has another consumer."""
+    monkeypatch.setattr("holdgate.integrations.faststream.offsets._LOOK_EVERY", 0.01)
+    monkeypatch.setattr("holdgate.integrations.faststream.offsets._STOPPED_WITHIN", 0.02)
+    stopped, started, offsets = Consumer(FIRST), Consumer(FIRST), Offsets("orders")
+    started.go_on.set()
+    offsets.finished(stopped, FIRST, 1)
+    offsets.begin()
+    await asyncio.sleep(0)
+    stopped._closed = True
+    offsets.finished(started, FIRST, 2)
+    assert await offsets.flush(60.0)
+    assert started.commits == [{FIRST: 2}]
+    assert "orders: a commit has no answer, since its consumer was stopped; these records may come again" in caplog.messages

@@ -304,7 +304,7 @@ class QueueChannel:
     """
 
     __slots__ = (
-        "_add_size", "_changed", "_further", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "extra",
+        "_add_size", "_changed", "_early", "_further", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "extra",
         "failed", "last_arrival", "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
@@ -330,6 +330,7 @@ class QueueChannel:
         self.prefetch = 0
         self.extra = 0
         self._further: list[str] = []  # tags of the further consumers
+        self._early: set[str] = set()  # consumers that have ended since one was asked for, and whose tag nobody knows yet
         self.last_arrival = 0.0
         self.reason: BaseException | None = None
         self.failed = failed
@@ -353,15 +354,16 @@ class QueueChannel:
         await self._raw.basic_qos(prefetch_count=prefetch)
         self.prefetch = prefetch
         self.acks.run = max(1, prefetch // _RUNS_PER_WINDOW)
-        answer = await self._raw.basic_consume(self.source.name, self._arrive, arguments=dict(arguments))
-        self.consumer = answer.consumer_tag
+        self.consumer = await self._start_consumer(arguments)
+        self._look_for_early_end(self.consumer)
 
     async def widen(self, more: int, arguments: Mapping[str, Any]) -> None:
         """Start a further consumer, with a window of its own: the running one keeps the window that it began with."""
         await self._raw.basic_qos(prefetch_count=more)
-        answer = await self._raw.basic_consume(self.source.name, self._arrive, arguments=dict(arguments))
-        self._further.append(answer.consumer_tag)
+        consumer = await self._start_consumer(arguments)
+        self._further.append(consumer)
         self.extra += more
+        self._look_for_early_end(consumer)
 
     async def narrow(self) -> None:
         """Stop the further consumers. Messages that are out stay out, and are still ours to settle."""
@@ -406,6 +408,17 @@ class QueueChannel:
                 self.reason = self.reason or error
         self._end()
 
+    async def _start_consumer(self, arguments: Mapping[str, Any]) -> str:
+        self._early.clear()
+        answer = await self._raw.basic_consume(self.source.name, self._arrive, arguments=dict(arguments))
+        tag: str = answer.consumer_tag
+        return tag
+
+    def _look_for_early_end(self, consumer: str) -> None:
+        """Notice that the broker has cancelled a consumer before we knew its tag: the client may read both answers in one step."""
+        if consumer in self._early:
+            self._cancelled(consumer)
+
     def _arrive(self, raw: DeliveredMessage) -> None:
         if not self.alive:
             return
@@ -424,6 +437,8 @@ class QueueChannel:
         if consumer == self.consumer or consumer in self._further:
             self.consumer = None
             self._ended_by_broker(ConsumerCancelled())
+        else:
+            self._early.add(consumer)
 
     def _closed(self, closing: asyncio.Future[Any]) -> None:
         self._ended_by_broker(None if closing.cancelled() else closing.exception())

@@ -1,7 +1,9 @@
 """How far the records of one subscriber are finished, and the commits that tell the broker so.
 
 FastStream commits after each message, or in aiokafka's own time, whatever is finished. Here what is finished goes out once a second, one
-commit at a time, and at the end of a drain. A commit is never cancelled.
+commit at a time, and at the end of a drain. A commit is never cancelled while its consumer lives. One whose consumer was stopped may have no
+end: aiokafka tries it again for ever where it has no coordinator. A subscriber that is started again has another consumer, whose commits
+must not wait for it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,14 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from holdgate.brokers.kafka.client import Client
 from holdgate.tasks import begin_later
 
 log = logging.getLogger("holdgate")
+
+# Seconds between two looks whether the consumer of a commit was stopped, and what such a commit may still take: a broker in reach answers.
+_LOOK_EVERY = 0.25
+_STOPPED_WITHIN = 2.0
 
 
 class Offsets:
@@ -62,7 +69,21 @@ class Offsets:
             if not offsets:
                 continue
             try:
-                await consumer.commit(offsets)
+                if not await self._commit_to(consumer, offsets):
+                    log.warning("%s: a commit has no answer, since its consumer was stopped; these records may come again", self._name)
             except (KafkaError, IllegalStateError) as error:
                 # In a rebalance that is normal: others have the partitions, and get the records once more.
                 log.warning("%s: a commit failed with %s; these records may come again", self._name, type(error).__name__)
+
+    async def _commit_to(self, consumer: Any, offsets: dict[TopicPartition, int]) -> bool:
+        """Commit, and raise what the broker says. Returns False if the consumer was stopped, and nothing came of it."""
+        commit = begin_later(consumer.commit(offsets), f"one commit of {self._name}")
+        client = Client(consumer)
+        while not commit.done():
+            stopped = client.is_stopped
+            await asyncio.wait({commit}, timeout=_STOPPED_WITHIN if stopped else _LOOK_EVERY)
+            if stopped and not commit.done():
+                commit.cancel()
+                return False
+        commit.result()
+        return True
