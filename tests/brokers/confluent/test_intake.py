@@ -124,6 +124,61 @@ async def test_a_topic_that_is_deleted_ends_the_intake(kafka: KafkaAddress, inta
             await at.until(lambda: False)
 
 
+async def test_a_deleted_topic_is_asked_for_beside_the_work(kafka: KafkaAddress, intake, monkeypatch) -> None:
+    """librdkafka itself asks for it every five minutes."""
+    monkeypatch.setattr("holdgate.brokers.topic_watch._EVERY", 0.5)
+    name = await kafka.create_topic(f"deleted-{uuid.uuid4().hex[:8]}")
+    async with drive(intake(name)) as at:
+        await at.until(lambda: len(at.owned) == 1)
+        await kafka.delete_topic(name)
+        with pytest.raises(IntakeError, match=f"no topic '{name}'"):
+            await at.until(lambda: False)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("grown", [5, 25], ids=["shorter than before", "longer than before"])
+async def test_made_anew_while_it_is_paused(kafka: KafkaAddress, intake, monkeypatch, grown: int, protocol: str) -> None:
+    """All of the new topic is delivered when the hold is over, and nothing of the old one."""
+    monkeypatch.setattr("holdgate.brokers.retention._EVERY", 0.1)
+    monkeypatch.setattr(polls, "_IDLE_EVERY", 0.01)
+    name = await kafka.create_topic(f"anew-{uuid.uuid4().hex[:8]}")
+    settings = {} if protocol == "classic" else {"group.protocol": "consumer", "session.timeout.ms": None, "heartbeat.interval.ms": None}
+    try:
+        await kafka.produce(name, numbered(10), partition=0)
+        made = intake(name, settings)
+        made._taps._enough = 1
+        async with drive(made) as at:
+            await at.take(10)
+            at.hold()
+            await kafka.produce(name, numbered(1, first=10), partition=0)
+            await at.until(lambda: bool(made._taps.unchecked))
+            await kafka.delete_topic(name)
+            await kafka.create_topic(name)
+            await at.until(lambda: at.count("lost") == 1)
+            await kafka.produce(name, numbered(grown, first=100), partition=0)
+            at.admit()
+            await at.take(10 + grown)
+            assert at.bodies()[10:] == numbered(grown, first=100)
+    finally:
+        await kafka.delete_topic(name)
+
+
+async def test_made_anew_while_it_is_read(kafka: KafkaAddress, intake) -> None:
+    """librdkafka goes on in it by itself."""
+    name = await kafka.create_topic(f"anew-{uuid.uuid4().hex[:8]}")
+    try:
+        await kafka.produce(name, numbered(10), partition=0)
+        async with drive(intake(name)) as at:
+            await at.take(10)
+            await kafka.delete_topic(name)
+            await kafka.create_topic(name)
+            await kafka.produce(name, numbered(5, first=100), partition=0)
+            await at.take(15)
+            assert at.bodies()[10:] == numbered(5, first=100)
+    finally:
+        await kafka.delete_topic(name)
+
+
 async def test_two_members_with_one_instance_id_are_told_apart(kafka: KafkaAddress, topic, intake) -> None:
     """The first one ends, with the remedy: the second has taken its place."""
     name = await topic()

@@ -13,6 +13,7 @@ from tests.brokers.kafka.fakes import FakeClient, ended, record, turns_until
 
 from holdgate.brokers.kafka import KafkaIntake
 from holdgate.brokers.kafka.fetching import Poller
+from holdgate.errors import IntakeError
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -127,3 +128,30 @@ async def test_a_partition_that_gave_much_fetches_nothing_before_the_next_plan(u
     unopened._client = unopened._pauses._client = real
     assert client.flags == frozenset()
     assert client.limits[-1] == (8 * 1024 * 1024, 8 * 1024 * 1024)
+
+
+async def test_a_question_for_topics_that_gets_no_answer_is_asked_again(unopened: KafkaIntake, monkeypatch) -> None:
+    """It is asked once for each assignment: a worker without a partition would wait for ever for a topic that was deleted meanwhile."""
+    monkeypatch.setattr("holdgate.brokers.kafka.intake._ASK_AGAIN_AFTER", 0.0)
+    answers: list[frozenset[str] | None] = [None, None, frozenset()]
+
+    async def topics() -> frozenset[str] | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr(unopened._side, "topics", topics)
+    unopened._partitions.drop([A, B])
+    unopened._look_for_deleted_topics()
+    assert unopened._looking is not None
+    await turns_until(unopened._looking.done)
+    with pytest.raises(IntakeError, match="no topic 'orders'"):
+        await unopened.receive()
+
+
+async def test_a_question_for_topics_ends_with_the_intake(unopened: KafkaIntake) -> None:
+    """A broker that is away would be asked for ever."""
+    unopened._partitions.drop([A, B])
+    unopened._look_for_deleted_topics()
+    assert unopened._looking is not None
+    await unopened.close()
+    await turns_until(unopened._looking.done)
+    assert unopened._looking.cancelled()

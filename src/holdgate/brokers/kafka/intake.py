@@ -80,6 +80,8 @@ _ACK = Settlement.ACK
 _CONNECT_WITHIN = 15.0
 # The longest commit seen while a coordinator or leader was killed took 12.6 s (19 s with all brokers down).
 _FLUSH_WITHIN = 15.0
+# Seconds until the broker is asked again for its topics if it has not answered.
+_ASK_AGAIN_AFTER = 1.0
 # Seconds between two comparisons of pauses and assignment while nothing is known to have changed.
 _LOOK_EVERY = 0.1
 # Records that one poll hands out at most. 250 records and their deliveries stay below the 700 new objects at which Python's garbage
@@ -304,6 +306,8 @@ class KafkaIntake:
         self._commits.stop()
         self._retention.stop()
         self._membership.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._lifetime.given_up:
             self._commits.abandon()
         else:
@@ -365,13 +369,15 @@ class KafkaIntake:
         if self._looked_at == self._partitions.epoch:
             return
         self._looked_at = self._partitions.epoch
+        if self._looking is not None:
+            self._looking.cancel()
         if not {tp.topic for tp in self._partitions.tps()}.issuperset(self.names or ()):
             self._looking = run_beside(self._check_topics(), "kafka topics", self._note_failure)
 
     async def _check_topics(self) -> None:
-        topics = await self._side.topics()
-        if topics is not None:
-            check_topics(self.names or (), topics, self._client.bootstrap_servers)
+        while (topics := await self._side.topics()) is None:
+            await asyncio.sleep(_ASK_AGAIN_AFTER)
+        check_topics(self.names or (), topics, self._client.bootstrap_servers)
 
     def _assert_plan(self, *, look: bool = False) -> None:
         if self._membership.is_rebalancing:
