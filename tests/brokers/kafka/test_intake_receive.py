@@ -142,7 +142,7 @@ async def test_a_question_for_topics_that_gets_no_answer_is_asked_again(unopened
     unopened._partitions.drop([A, B])
     unopened._look_for_deleted_topics()
     assert unopened._looking is not None
-    await turns_until(unopened._looking.done)
+    await turns_until(lambda: unopened._fault)
     with pytest.raises(IntakeError, match="no topic 'orders'"):
         await unopened.receive()
 

@@ -183,6 +183,10 @@ class Client:
             joining.cancel()
             await asyncio.wait((joining,), timeout=_CANCELLED_WITHIN)
 
+    def refresh_topics(self) -> None:
+        """Ask the broker for the topics of the consumer again, beside what else is done. aiokafka does so every five minutes."""
+        self._consumer._client.force_metadata_update()
+
     # -- Assignment and position ---------------------------------------------------------------------------------------------------------
 
     def assignment(self) -> frozenset[TopicPartition]:

@@ -378,6 +378,9 @@ class KafkaIntake:
         while (topics := await self._side.topics()) is None:
             await asyncio.sleep(_ASK_AGAIN_AFTER)
         check_topics(self.names or (), topics, self._client.bootstrap_servers)
+        # One may have been deleted and made anew. The consumer has noticed the first, and would notice the second after five minutes
+        # (metadata_max_age_ms).
+        self._client.refresh_topics()
 
     def _assert_plan(self, *, look: bool = False) -> None:
         if self._membership.is_rebalancing:
