@@ -39,8 +39,8 @@ def intake(kafka: KafkaAddress) -> Callable[..., ConfluentIntake]:
     group = f"group-{uuid.uuid4().hex[:8]}"
 
     def make(topic: str, settings: dict[str, Any] | None = None, **more: Any) -> ConfluentIntake:
-        usual = {"bootstrap.servers": kafka.bootstrap, "group.id": group, **QUICK}
-        return ConfluentIntake({**usual, **(settings or {})}, topics=[topic], **more)
+        usual = {"bootstrap.servers": kafka.bootstrap, "group.id": group, **QUICK, **(settings or {})}
+        return ConfluentIntake({name: value for name, value in usual.items() if value is not None}, topics=[topic], **more)
 
     return make
 
