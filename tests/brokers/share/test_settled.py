@@ -98,3 +98,13 @@ def test_the_oldest_suspects_are_forgotten_first() -> None:
         suspects.keep(Place(0, number), failed(1), 0.0)
     assert suspects.take(Place(0, 0), 1.0) is None
     assert suspects.take(Place(0, 1), 1.0) is not None
+
+
+def test_the_oldest_failed_letters_are_forgotten_first() -> None:
+    """Their records may never come to this worker again, so a target that is away for a week would fill its memory."""
+    letters = Letters()
+    for number in range(settled._REMEMBERED + 1):
+        letters.begin(Place(0, number))
+        letters.end(Place(0, number), confirmed=False)
+    assert not letters.has_failed(Place(0, 0))
+    assert letters.has_failed(Place(0, 1))

@@ -92,7 +92,7 @@ class Letters:
 
     def __init__(self) -> None:
         self._under_way: set[Place] = set()
-        self._failed: set[Place] = set()
+        self._failed: dict[Place, None] = {}  # in the order in which they have failed
 
     def is_under_way(self, place: Place) -> bool:
         """Return whether nobody knows yet what becomes of this one's letter."""
@@ -104,15 +104,18 @@ class Letters:
 
     def begin(self, place: Place) -> None:
         """Note that a letter is on its way."""
-        self._failed.discard(place)
+        self._failed.pop(place, None)
         self._under_way.add(place)
 
     def end(self, place: Place, *, confirmed: bool) -> None:
         """Note what has become of it."""
         self._under_way.discard(place)
         if not confirmed:
-            self._failed.add(place)
+            self._failed.pop(place, None)
+            self._failed[place] = None
+            if len(self._failed) > _REMEMBERED:  # records of other workers by now, which never come here again
+                del self._failed[next(iter(self._failed))]
 
     def forget_failure(self, place: Place) -> None:
         """Note that the record is in hand once more, and has a lock again."""
-        self._failed.discard(place)
+        self._failed.pop(place, None)
