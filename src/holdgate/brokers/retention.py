@@ -148,9 +148,7 @@ class Retention:
         starts = await self._side.log_starts(asked) if asked else None
         ends = await self._side.log_ends(asked) if starts else None
         # `alive`: a rebalance may have come while the broker was asked, and a seek would move the partition of the next assignment.
-        compared = [
-            tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start, (ends or {}).get(tp))
-        ]
+        compared = [tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start, (ends or {}).get(tp))]
         self._starts = {partition: start for partition, start in self._starts.items() if partition.alive}
         self._short = {partition: short for partition, short in self._short.items() if partition.alive}
         return frozenset(compared)

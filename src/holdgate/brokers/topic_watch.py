@@ -40,9 +40,7 @@ class TopicWatch:
 
     __slots__ = ("_admin", "_anew", "_failed", "_ids", "_servers", "_task", "_topics")
 
-    def __init__(
-        self, admin: Asking, topics: Collection[str], servers: str, failed: Callable[[BaseException], None], *, anew: str
-    ) -> None:
+    def __init__(self, admin: Asking, topics: Collection[str], servers: str, failed: Callable[[BaseException], None], *, anew: str) -> None:
         self._admin = admin
         self._anew = anew
         self._topics = topics

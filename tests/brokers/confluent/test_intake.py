@@ -125,7 +125,7 @@ async def test_a_topic_that_is_deleted_ends_the_intake(kafka: KafkaAddress, inta
 
 
 async def test_a_deleted_topic_is_asked_for_beside_the_work(kafka: KafkaAddress, intake, monkeypatch) -> None:
-    """librdkafka itself asks for it every five minutes."""
+    """By itself librdkafka asks for it every five minutes."""
     monkeypatch.setattr("holdgate.brokers.topic_watch._EVERY", 0.5)
     name = await kafka.create_topic(f"deleted-{uuid.uuid4().hex[:8]}")
     async with drive(intake(name)) as at:
@@ -164,7 +164,7 @@ async def test_made_anew_while_it_is_paused(kafka: KafkaAddress, intake, monkeyp
 
 
 async def test_made_anew_while_it_is_read(kafka: KafkaAddress, intake) -> None:
-    """librdkafka goes on in it by itself."""
+    """The client goes on in it by itself."""
     name = await kafka.create_topic(f"anew-{uuid.uuid4().hex[:8]}")
     try:
         await kafka.produce(name, numbered(10), partition=0)

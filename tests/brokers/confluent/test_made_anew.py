@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.brokers.confluent.fakes import A, SETTINGS, message, run
+from tests.brokers.confluent.fakes import SETTINGS, A, message, run
 from tests.brokers.kafka.drive import Drive
 
 from holdgate.brokers.confluent import ConfluentIntake

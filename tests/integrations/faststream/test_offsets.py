@@ -107,7 +107,7 @@ async def test_a_commit_that_fails_is_logged_and_others_go_out(caplog: pytest.Lo
 async def test_a_commit_of_a_stopped_consumer_is_not_waited_for_for_ever(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aiokafka tries it again and again where it has no coordinator. A subscriber that is started again has another consumer."""
+    """Without a coordinator aiokafka tries it again and again. A subscriber that is started again has another consumer."""
     monkeypatch.setattr("holdgate.integrations.faststream.offsets._LOOK_EVERY", 0.01)
     monkeypatch.setattr("holdgate.integrations.faststream.offsets._STOPPED_WITHIN", 0.02)
     stopped, started, offsets = Consumer(FIRST), Consumer(FIRST), Offsets("orders")

@@ -38,7 +38,7 @@ from holdgate.brokers.bell import give_to_user
 from holdgate.brokers.commits import Commits
 from holdgate.brokers.confluent.checks import end_of_intake, is_missing_topic, tell
 from holdgate.brokers.confluent.client import Asker, Client, CommitTooLate
-from holdgate.brokers.confluent.deliveries import MESSAGES, ConfluentBatch, ConfluentDelivery, offset_of, weigh
+from holdgate.brokers.confluent.deliveries import MESSAGES, ConfluentBatch, ConfluentDelivery, TopicPartition, offset_of, weigh
 from holdgate.brokers.confluent.fetching import Ahead, Poller, Taps
 from holdgate.brokers.confluent.membership import Membership
 from holdgate.brokers.confluent.settings import ConsumerSettings, check_settings

@@ -452,7 +452,7 @@ class SideConsumer:
 
     async def topics(self) -> frozenset[str] | None:
         """Return all topics that this user may see."""
-        return await self._ask(lambda: self._consumer.topics(), frozenset)
+        return None if self._consumer is None else await self._ask(self._consumer.topics, frozenset)
 
     async def log_starts(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int] | None:
         return await self._ask(lambda: self._consumer.beginning_offsets(list(tps)), dict)

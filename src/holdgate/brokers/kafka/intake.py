@@ -375,7 +375,7 @@ class KafkaIntake:
             self._looking = run_beside(self._check_topics(), "kafka topics", self._note_failure)
 
     async def _check_topics(self) -> None:
-        while (topics := await self._side.topics()) is None:
+        while (topics := await self._side.topics()) is None:  # noqa: ASYNC110 - the broker answers again, and wakes nobody
             await asyncio.sleep(_ASK_AGAIN_AFTER)
         check_topics(self.names or (), topics, self._client.bootstrap_servers)
         # One may have been deleted and made anew. The consumer has noticed the first, and would notice the second after five minutes

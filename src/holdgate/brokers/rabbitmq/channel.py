@@ -304,8 +304,8 @@ class QueueChannel:
     """
 
     __slots__ = (
-        "_add_size", "_changed", "_early", "_further", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts", "extra",
-        "failed", "last_arrival", "prefetch", "reason", "source", "unsettled",
+        "_add_size", "_changed", "_early", "_further", "_lost", "_now", "_raw", "_ring", "acks", "alive", "arrived", "consumer", "counts",
+        "extra", "failed", "last_arrival", "prefetch", "reason", "source", "unsettled",
     )  # fmt: skip
 
     def __init__(

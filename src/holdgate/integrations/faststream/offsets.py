@@ -1,8 +1,8 @@
 """How far the records of one subscriber are finished, and the commits that tell the broker so.
 
 FastStream commits after each message, or in aiokafka's own time, whatever is finished. Here what is finished goes out once a second, one
-commit at a time, and at the end of a drain. A commit is never cancelled while its consumer lives. One whose consumer was stopped may have no
-end: aiokafka tries it again for ever where it has no coordinator. A subscriber that is started again has another consumer, whose commits
+commit at a time, and at the end of a drain. A commit is never cancelled while its consumer lives. One whose consumer was stopped may have
+no end: aiokafka tries it again for ever where it has no coordinator. A subscriber that is started again has another consumer, whose commits
 must not wait for it.
 """
 
