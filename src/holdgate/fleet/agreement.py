@@ -12,7 +12,8 @@ Theory of operation
            only the log decides whether the conductor before it is silent
     lead   the conductor's whole verdict. Only that of the present epoch, by its holder, counts
     rest   the conductor gives the epoch back
-    order  an operator's word. A hold is WAIT without a probe
+    order  an operator's word. A hold is WAIT without a probe. It ends the epoch, and so does a reset: what the conductor of before has on
+           its way changes nothing
 
 The race that epochs are for: a conductor is frozen in the middle of a ramp, others claim the next epoch and find the dependency down again.
 The first one wakes and writes what it had in mind: the next stage. It is of an old epoch, so it changes nothing for anyone, and its writer
