@@ -373,7 +373,7 @@ def test_a_hold_needs_no_quorum() -> None:
 
 
 def test_a_hold_in_a_ramp_stops_it() -> None:
-    """The shares end, and so does the epoch: what its conductor has on its way is of before. Somebody claims the next one after the hold."""
+    """The shares end, and the epoch: what its conductor has on its way is of before. After the hold somebody claims the next one."""
     log = Log()
     agreement = log.open()
     log.read(A, lead("ramp", stage=1, limit=8))
