@@ -229,14 +229,15 @@ class Concern:
         return self.agreement.course is not Course.WAIT or now - self._due() >= STUCK_AFTER
 
     def _note_progress(self, now: float) -> None:
-        # A conductor that takes over begins a stage, and one that hears of nobody another turn: neither gets on by that.
+        # A conductor that takes over begins a stage, with a lower limit if fewer have messages, and one that hears of nobody another turn:
+        # neither gets on by that. In a fleet that has run out of messages they would follow each other for ever.
         agreement = self.agreement
         course, failed, limit, epoch, turn, stage = self._moved_to
         here = (agreement.course, agreement.failed, agreement.limit, agreement.epoch, agreement.turn, agreement.stage)
         self._moved_to = here
         if agreement.words.holds(now):  # nobody is to get on: when the hold ends, after hours, one worker probes and not each of them
             self._moved_at = now
-        if here[:3] != (course, failed, limit) or (here[3:5] == (epoch, turn) and here[5] > stage):
+        if here[:2] != (course, failed) or here[2] > limit or (here[3:5] == (epoch, turn) and here[5] > stage):
             self._moved_at = now
 
     def _vetoes(self, facts: OwnFacts, now: float) -> bool:
