@@ -23,7 +23,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from math import sqrt
 from statistics import median
@@ -117,19 +117,22 @@ class Subject:
             self.server.store(said)
 
 
+async def one_round(subjects: Mapping[str, Subject], messages: int, records: int) -> dict[str, float]:
+    """Return the CPU seconds of each kind for so many messages, one after the other, in random order."""
+    return {kind: await subjects[kind].take(messages, records) for kind in random.sample(list(subjects), len(subjects))}
+
+
 async def one_set(rounds: int, messages: int) -> list[dict[str, float]]:
     """Return the CPU seconds of each kind in each round of four guards that live side by side."""
     records = max(1, messages // MESSAGES_A_RECORD)
     subjects = {kind: Subject(rounds * records, has_log=has_log, is_busy=is_busy) for kind, (has_log, is_busy) in KINDS.items()}
     async with AsyncExitStack() as stack:
-        runs = []
+        runs: list[asyncio.Task[None]] = []
         for subject in subjects.values():
             await stack.enter_async_context(subject.guard)
             runs.append(asyncio.create_task(subject.run()))
         await asyncio.gather(*(subject.begin() for subject in subjects.values()))
-        found = []
-        for _ in range(rounds):
-            found.append({kind: await subjects[kind].take(messages, records) for kind in random.sample(list(KINDS), len(KINDS))})
+        found = [await one_round(subjects, messages, records) for _ in range(rounds)]
         for subject in subjects.values():
             await subject.guard.stop()
         await asyncio.gather(*runs)
