@@ -487,3 +487,11 @@ def test_an_epoch_a_little_above_that_of_others_is_none_to_doubt() -> None:
     agreement = log.read(A, lead(epoch=1 + JUMP))
     agreement.doubt([1, 1, 2], 1.0)
     assert (agreement.epoch, agreement.conductor) == (1 + JUMP, A)
+
+
+def test_who_has_said_that_it_is_over_has_no_more_to_say() -> None:
+    """The epoch is over with the outage: another verdict of it begins none, with nobody bad."""
+    log = Log()
+    agreement = log.open()
+    log.read(A, lead(), lead("up", stage=1), lead("wait", failed=1))
+    assert (agreement.course, agreement.conductor) == (Course.WELL, None)

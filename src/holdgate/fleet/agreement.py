@@ -259,6 +259,7 @@ class Agreement:
         if self.course is not Course.WELL:
             self.recovered_at = now
         self.course = Course.WELL
+        self._without_conductor(now)  # a verdict that is on its way, of before a reset, must not begin the outage anew
         if lead is not None and not self._is_older(lead.stage):
             self.stage = lead.stage
         self.shares = {}
@@ -318,7 +319,6 @@ class Agreement:
             return
         if order.word == "reset":
             self._end(now)
-            self._without_conductor(now)  # a verdict that is on its way, of before the reset, must not begin the outage anew
         elif order.word == "release":
             self.heard_at = now  # nobody has conducted meanwhile, and that was no silence
         else:
