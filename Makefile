@@ -18,7 +18,8 @@ WORKERS ?= 6
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 # The table of faults has a target of its own; a few of its cells are here (test_quick.py). So has the wheel.
 TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging --ignore=tests/frameworks \
-	--ignore=tests/integration/kafka/test_fleet_faults.py --ignore=tests/integration/kafka/test_fleet_logs.py
+	--ignore=tests/integration/kafka/test_fleet_faults.py --ignore=tests/integration/kafka/test_fleet_logs.py \
+	--ignore=tests/integration/kafka/test_fleet_chaos.py
 # How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
 RUNS ?= 10
 SETTINGS ?=
@@ -57,7 +58,7 @@ help:
 	@echo "make test      run the tests; says what it skipped, why, and what would change that"
 	@echo "make test-faults  every fault in every state of the circuit, on real brokers"
 	@echo "make test-confluent  all scenarios and long outages on Kafka through confluent-kafka; test has a part of them"
-	@echo "make test-fleet  workers of a fleet that are killed and stand still, and logs that are frozen, killed, wiped and cut off; ten minutes"
+	@echo "make test-fleet  workers of a fleet that are killed and stand still, and logs that are frozen, killed, wiped and cut off, one by one and in any order; a quarter of an hour"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
 	@echo "make test-fleet-worlds  fleets that share a log, with everything that can happen to it, in simulated time"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
@@ -108,9 +109,10 @@ test-confluent: $(SYNCED)
 	HOLDGATE_TEST_KAFKA_CLIENT=cooperative $(PYTEST) $(WITH_ANY_CLIENT:%=tests/integration/kafka/test_%.py) $(ARGS)
 
 # One process: workers of six processes each have the two cores. -s shows the failed calls with a fleet and without, and what handlers
-# wait for while the log is frozen.
+# wait for while the log is frozen. HOLDGATE_TEST_FLEET_CHAOS=20: so many rounds of anything in any order, and not four.
 test-fleet: $(SYNCED)
-	$(PYTEST) -n 0 -s tests/integration/kafka/test_fleet_faults.py tests/integration/kafka/test_fleet_logs.py $(ARGS)
+	$(PYTEST) -n 0 -s tests/integration/kafka/test_fleet_faults.py tests/integration/kafka/test_fleet_logs.py \
+		tests/integration/kafka/test_fleet_chaos.py $(ARGS)
 
 # Their workers have this environment, and the tests their own. One process: they share brokers, and look at the processor's time.
 $(FRAMEWORKS)/.synced: tests/frameworks/requirements.txt $(SYNCED)

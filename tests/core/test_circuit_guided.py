@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.driving import FAILURE, FIRST_WAIT, SUCCESS, acquire, calls, is_refused, kinds, opened, with_ramp
 from tests.core.test_circuit_model import SEQUENCES, SETTINGS, Pair
 
-from holdgate.core import Circuit, CircuitOpened, CircuitSettings, Outcome, Override, Permit, Reason, Rejected, State
+from holdgate.core import Circuit, CircuitOpened, CircuitSettings, LimitChanged, Outcome, Override, Permit, Reason, Rejected, State
 from holdgate.core.guidance import Guidance, Phase
 
 LOCAL, UP = Guidance(Phase.LOCAL), Guidance(Phase.UP, epoch=1)
@@ -112,6 +112,18 @@ def test_an_opening_says_whether_the_fleet_says_when_it_is_tried(guidance: Guida
     calls(circuit, fails, FIRST_WAIT)
     last = [event for event in circuit.take_events() if isinstance(event, CircuitOpened)][-1]
     assert last.in_fleet is says_when
+
+
+def test_a_limit_says_whether_it_is_a_share_of_a_fleets() -> None:
+    """A lower one is a turn of others then, or the beginning of its own ramp; by its own rules it is a bad stage."""
+    circuit = opened()
+    circuit.advance(FIRST_WAIT)
+    circuit.guide(ramp(8), FIRST_WAIT)
+    circuit.guide(ramp(4), FIRST_WAIT)
+    circuit.guide(None, FIRST_WAIT)
+    calls(circuit, "SSSS", FIRST_WAIT)
+    changes = [(event.limit, event.in_fleet) for event in circuit.take_events() if isinstance(event, LimitChanged)]
+    assert changes == [(8, True), (4, True), (1, True), (2, False)]
 
 
 def test_a_closed_circuit_that_is_to_probe_opens_first() -> None:

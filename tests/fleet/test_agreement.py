@@ -7,8 +7,22 @@ from math import inf
 
 import pytest
 
-from holdgate.fleet.agreement import JUMP, MISMATCHES, Agreement, Course, ReadAs
-from holdgate.fleet.records import Bad, Bye, Claim, FleetOrder, FleetRecord, Good, Lead, Need, Rest, Said, StageTally, ToldToWait
+from holdgate.fleet.agreement import JUMP, MISMATCHES, MOST_NAMED, Agreement, Course, ReadAs
+from holdgate.fleet.records import (
+    LARGEST_NUMBER,
+    Bad,
+    Bye,
+    Claim,
+    FleetOrder,
+    FleetRecord,
+    Good,
+    Lead,
+    Need,
+    Rest,
+    Said,
+    StageTally,
+    ToldToWait,
+)
 from holdgate.fleet.shares import checksum, in_order
 
 NAME = "payments"
@@ -350,21 +364,23 @@ def test_a_conductor_may_give_the_epoch_back() -> None:
 
 
 def test_a_hold_needs_no_quorum() -> None:
-    """An operator's hold is a wait for all, without a conductor, and no verdict ends it."""
+    """An operator's hold is a wait for all, without a conductor, and it stands whatever a verdict says."""
     log = Log()
     agreement = log.read(C, order("hold"))
     assert (agreement.course, agreement.conductor) == (Course.WAIT, None)
     log.read(A, Claim(NAME, 1), lead("ramp", stage=1), lead("up", stage=1))
-    assert (agreement.course, agreement.conductor) == (Course.WAIT, A)
+    assert agreement.words.holds(log.now)
 
 
 def test_a_hold_in_a_ramp_stops_it() -> None:
-    """The shares end, and whoever conducts does so after the hold."""
+    """The shares end, and the epoch: what its conductor has on its way is of before. After the hold somebody claims the next one."""
     log = Log()
     agreement = log.open()
     log.read(A, lead("ramp", stage=1, limit=8))
     log.read(C, order("force_open"))
-    assert (agreement.course, agreement.shares, agreement.conductor) == (Course.WAIT, {}, A)
+    assert (agreement.course, agreement.shares, agreement.conductor) == (Course.WAIT, {}, None)
+    log.read(A, lead("up", stage=2))
+    assert agreement.course is Course.WAIT
 
 
 def test_after_a_release_the_fleet_waits_for_a_probe() -> None:
@@ -396,3 +412,86 @@ def test_a_record_about_no_dependency_is_a_defect() -> None:
     """Only what concerns one dependency may be given to it."""
     with pytest.raises(TypeError, match="not about one dependency"):
         Log().read(A, Bye())
+
+
+def test_a_verdict_on_its_way_does_not_undo_a_reset() -> None:
+    """The conductor wrote it before it has read the reset, and of every phase; only a claim with a quorum begins an outage again."""
+    for phase in ("wait", "ramp"):
+        log = Log()
+        agreement = log.open()
+        log.read(A, lead())
+        log.read(C, order("reset"))
+        log.read(A, lead(phase, stage=1), Claim(NAME, 2))
+        assert agreement.course is Course.WELL
+        log.read(A, Bad(NAME, 1, False))
+        log.read(B, Bad(NAME, 1, False), Claim(NAME, 2))
+        assert agreement.course is Course.WAIT
+
+
+def test_who_is_missed_in_quiet_times_is_bad_no_more() -> None:
+    """A worker that was killed while it was bad would count for ever. In an outage only the log says who is gone."""
+    log = Log()
+    agreement = log.read(A, Bad(NAME, 1, False), ToldToWait(NAME, 60))
+    agreement.missed(A)
+    assert not agreement.marks
+    assert not agreement.told
+    log.open()
+    agreement.missed(A)
+    assert set(agreement.marks) == {A, B}
+
+
+def test_made_up_workers_fill_no_memory() -> None:
+    """Whatever they say of themselves: of the last thousand it is remembered."""
+    log = Log()
+    for number in range(MOST_NAMED + 10):
+        name = f"{number:012x}"
+        log.read(name, Bad(NAME, 1, False), ToldToWait(NAME, 60))
+        log.here(name)
+    agreement = log.agreement
+    for remembered in (agreement.marks, agreement.told, agreement.sharers):
+        assert len(remembered) == MOST_NAMED
+        assert f"{9:012x}" not in remembered
+    log.read(f"{10:012x}", Bad(NAME, 2, False))
+    log.read(A, Bad(NAME, 1, False))
+    assert f"{10:012x}" in agreement.marks
+    assert f"{11:012x}" not in agreement.marks
+
+
+def test_a_made_up_stage_is_outdone() -> None:
+    """The largest number there is, of whoever has the epoch; what is far below it is the next stage, and what is a little below is old."""
+    log = Log()
+    agreement = log.open()
+    log.read(A, lead("ramp", stage=LARGEST_NUMBER))
+    assert log.read(A, lead("ramp", stage=LARGEST_NUMBER - 1)).stage == LARGEST_NUMBER
+    log.read(A, lead("ramp", stage=0, limit=2))
+    assert (agreement.stage, agreement.limit) == (0, 2)
+    log.read(A, lead("wait", stage=LARGEST_NUMBER), lead("wait", stage=1))
+    assert agreement.stage == 1
+    log.read(A, lead("up", stage=LARGEST_NUMBER))
+    assert agreement.stage == LARGEST_NUMBER
+
+
+@pytest.mark.parametrize(("others", "epoch"), [([7, 9], 8), ([7, 9, 9_000_001], 8), ([7, 9_000_001], 9_000_000), ([0], 0), ([], 9_000_000)])
+def test_an_epoch_far_above_that_of_most_others_was_made_up(others: list[int], epoch: int) -> None:
+    """Who has just come believes any; then it goes back to just before theirs, so that their next verdict counts."""
+    log = Log(witness=False)
+    agreement = log.read(A, lead(epoch=9_000_000))
+    agreement.doubt(others, 1.0)
+    assert agreement.epoch == epoch
+    assert (agreement.conductor is None) == (epoch < 9_000_000)
+
+
+def test_an_epoch_a_little_above_that_of_others_is_none_to_doubt() -> None:
+    """They have not read its claim yet."""
+    log = Log(witness=False)
+    agreement = log.read(A, lead(epoch=1 + JUMP))
+    agreement.doubt([1, 1, 2], 1.0)
+    assert (agreement.epoch, agreement.conductor) == (1 + JUMP, A)
+
+
+def test_who_has_said_that_it_is_over_has_no_more_to_say() -> None:
+    """The epoch is over with the outage: another verdict of it begins none, with nobody bad."""
+    log = Log()
+    agreement = log.open()
+    log.read(A, lead(), lead("up", stage=1), lead("wait", failed=1))
+    assert (agreement.course, agreement.conductor) == (Course.WELL, None)

@@ -13,7 +13,7 @@ from holdgate.core.outages import Outage
 from holdgate.core.ramp import StageResult
 from holdgate.fleet.agreement import Agreement, Course, ReadAs
 from holdgate.fleet.conducting import LARGE_STAGE, PROBES_IN_A_TERM, ROUND_TRIPS, Conductor, ConductorView, probe_due, spread
-from holdgate.fleet.records import Bad, Claim, FleetRecord, Need, StageTally
+from holdgate.fleet.records import LARGEST_NUMBER, Bad, Claim, FleetRecord, Need, StageTally
 from holdgate.fleet.shares import checksum, parts_of
 
 NAME = "payments"
@@ -262,3 +262,21 @@ def test_twenty_five_probes_reach_through_ten_minutes() -> None:
     while (now := probe_due(Outage(0.0, 0, 1), settings, now)) < 600:
         probes += 1
     assert probes == 25
+
+
+def test_numbers_that_somebody_made_up_do_not_run_out() -> None:
+    """After the largest stage and turn that a record can carry they begin anew, and of failed probes there are no more than that."""
+    term = Term()
+    agreement = term.agreement
+    agreement.stage = agreement.turn = agreement.failed = LARGEST_NUMBER
+    term.claim(2)
+    term.know(probes_failed=1).step().lead()
+    assert agreement.failed == LARGEST_NUMBER
+    term.know(probes_succeeded=1).step().lead()
+    assert (agreement.course, agreement.stage) == (Course.RAMP, 0)
+    term.now += SETTINGS.ramp.stage_timeout
+    term.step().lead()
+    assert (agreement.stage, agreement.turn) == (1, 0)
+    agreement.stage = term.conductor.stage = LARGEST_NUMBER
+    term.know(stage=LARGEST_NUMBER, stage_bad=3).step().lead()
+    assert (agreement.course, agreement.stage) == (Course.WAIT, 0)

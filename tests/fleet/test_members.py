@@ -126,3 +126,31 @@ def test_a_record_that_comes_again_is_not_new() -> None:
     assert [budgets.is_new("0" * 12, number) for number in (5, 5, 4, 6)] == [True, False, False, True]
     assert budgets.is_new("0" * 12, 2**31 - 1)
     assert [budgets.is_new("0" * 12, number) for number in (7, 7, 8)] == [True, False, True]
+
+
+def test_a_flood_of_made_up_workers_is_looked_through_once_a_second(monkeypatch) -> None:
+    """While nobody can be forgotten, the thousand who are known are not gone through for each record of the flood."""
+    budgets, looks = Budgets(), 0
+
+    class Counted(dict[str, tuple[float, float]]):
+        def items(self):
+            nonlocal looks
+            looks += 1
+            return super().items()
+
+    budgets._left = Counted()
+    for worker in range(members.MOST_WORKERS + 500):
+        budgets.take(f"{worker:012x}", 10.0)
+    assert looks == 1
+    assert budgets.take(A, 100.0)
+
+
+def test_made_up_dependencies_fill_no_memory() -> None:
+    """Of one worker a hundred or so are remembered, and what this worker needs is among them in any case."""
+    roster = Roster()
+    for number in range(members.MOST_OTHERS + 10):
+        roster.here(A, here(dependency=f"made up {number}"), 0.0, {"payments"})
+    roster.here(A, here(), 0.0, {"payments"})
+    assert sum(len(member.needs) for _, member in roster.items()) == members.MOST_OTHERS + 1
+    roster.here(A, here(full=2), 0.0, {"payments"})
+    assert roster.callers("payments") == (1, 2)

@@ -84,3 +84,28 @@ def test_the_numbers_do_not_run_out() -> None:
     again = words.repetition("payments", 2.0)
     assert again is not None
     assert again.number == LARGEST_NUMBER
+
+
+def test_who_has_missed_older_words_counts_on_from_the_writers_number() -> None:
+    """A newcomer whose first word has number 9 is at 9 as all are, so that a late repetition of the eighth is old to it, too."""
+    words = Words()
+    words.hear(order("release", 9), 0.0)
+    assert not words.hear(order("hold", 8, again=True), 0.1)
+    assert not words.holds(0.1)
+
+
+def test_who_was_cut_off_holds_no_longer_than_the_others() -> None:
+    """It reads the hold of five minutes ago, and what was repeated of it since, in one moment: the end is that of the last repetition."""
+    words = Words()
+    for record in (order("hold", lasts=300), order("hold", 1, again=True, lasts=160), order("hold", 1, again=True, lasts=12)):
+        words.hear(record, 1000.0)
+    assert words.ends_at(1000.0) == 1012.0
+
+
+def test_a_repetition_never_puts_an_end_off() -> None:
+    """One that comes late says more time than is left, one without an end says nothing, and one of another word is none."""
+    words = Words()
+    words.hear(order("hold", lasts=60), 0.0)
+    for late in (order("hold", 1, again=True, lasts=55), order("hold", 1, again=True), order("force_open", 1, again=True, lasts=5)):
+        words.hear(late, 20.0)
+        assert words.ends_at(20.0) == 60.0

@@ -239,6 +239,23 @@ def test_a_hold_that_ends_by_itself_needs_nobody() -> None:
     assert world.run_until_closed(START + 30) is not None
 
 
+@pytest.mark.parametrize("ends", ["by itself", "by a release"])
+def test_after_a_long_hold_one_worker_probes_for_all(ends: str) -> None:
+    """Nobody takes the time in which nobody was to get on for a fleet that is stuck: then each would come back by itself."""
+    world = World(5, seed=12, full=2)
+    world.run(START)
+    first = world.workers[0]
+    first.member.command(NAME, Word.HOLD, reason="", actor="ada", lasts=300.0 if ends == "by itself" else None, now=world.now)
+    world.turn(first)
+    world.run(START + 299)
+    if ends == "by a release":
+        first.member.command(NAME, Word.RELEASE, reason="", actor="ada", lasts=None, now=world.now)
+        world.turn(first)
+    assert world.run_until_closed(START + 320) is not None
+    assert world.probes == 1
+    assert [said.phase for _, data in world.log if isinstance(said := world.said(data), Lead)][-1] == "up"
+
+
 def test_a_rolling_deployment_in_an_outage_loses_nothing() -> None:
     """Workers that leave in order, the conductor among them, are replaced by new ones, which find the outage in the log."""
     world = World(4, seed=13)

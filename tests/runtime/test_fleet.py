@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.fleet_stage import FleetWorker, Payments, all_in, conductors, fleet_in_an_outage, fleet_of, members
 from tests.runtime.stage import Down, Handler, broker_with, dependency, quiet_guard, running, until
 
-from holdgate import Dependency, Guard, Reject, State
+from holdgate import CircuitSettings, Dependency, Guard, Reject, State
 from holdgate.core import CircuitOpened, Reason
 from holdgate.core.events import Event
 from holdgate.core.guidance import Phase
@@ -507,6 +507,19 @@ async def test_a_reset_closes_every_worker() -> None:
         await asyncio.sleep(1.0)
         payments.is_down = False
         await workers[1].guard.fleet.reset("payments", reason="it is back")
+        await until(all_in(workers, State.CLOSED), 1.0)
+
+
+@in_virtual_time
+async def test_a_reset_closes_a_worker_that_is_alone_in_trouble() -> None:
+    """The fleet is well, and one circuit is open by its own rules: it is at every worker, too."""
+    sick = Payments()
+    async with fleet_of(3, Payments(), MemoryLogServer(), circuit=CircuitSettings(open_duration=60)) as workers:
+        workers[0].payments = sick
+        sick.is_down = True
+        await until(lambda: workers[0].state is State.OPEN)
+        sick.is_down = False
+        await workers[1].guard.fleet.reset("payments", reason="its network is mended")
         await until(all_in(workers, State.CLOSED), 1.0)
 
 

@@ -191,6 +191,15 @@ def test_a_cut_of_the_ramp_is_told() -> None:
     assert reader.told(LimitChanged("payments", 97.0, 2, 4, 2)) == ["payments fails in part: up to 2 calls in parallel now, 4 before"]
 
 
+def test_a_smaller_share_of_a_fleets_limit_is_no_failure() -> None:
+    """Others have a part of it now: nothing is said, and nothing when it is more again."""
+    reader = Reader()
+    reader.told(*trips())
+    reader.told(half_opens(95.0), LimitChanged("payments", 96.0, 2, 1, 2, in_fleet=True))
+    assert reader.told(LimitChanged("payments", 97.0, 2, 2, 1, in_fleet=True)) == []
+    assert reader.told(LimitChanged("payments", 98.0, 2, 1, 3, in_fleet=True)) == []
+
+
 def test_a_turn_of_others_in_a_fleet_is_no_news() -> None:
     """The share of a worker falls to nothing and rises again while the fleet comes back: that is neither an answer nor a failure."""
     reader = Reader()

@@ -372,9 +372,9 @@ class Circuit:
         else:
             self._limit_changed(step.limit, half_open, now)
 
-    def _limit_changed(self, before: int, half_open: HalfOpen, now: float) -> None:
+    def _limit_changed(self, before: int, half_open: HalfOpen, now: float, *, in_fleet: bool = False) -> None:
         if half_open.ramp.limit != before:
-            self._emit(events.LimitChanged(self.name, now, self.generation, before, half_open.ramp.limit))
+            self._emit(events.LimitChanged(self.name, now, self.generation, before, half_open.ramp.limit, in_fleet))
 
     # -- Time ----------------------------------------------------------------------------------------------------------------------
 
@@ -647,7 +647,7 @@ class Circuit:
         elif want is not Want.NOTHING and half_open is not None:
             limit, own = half_open.ramp.limit, Ramp(self.settings.ramp, self.full, situation.outage.relapses(self.settings))
             self._following.steer(half_open, want, own, before, now)
-            self._limit_changed(limit, half_open, now)
+            self._limit_changed(limit, half_open, now, in_fleet=True)
         elif want is Want.LEAD:
             self._half_opened(situation.led(now, self.settings), now)
         elif want is Want.RESUME and situation.until <= now:

@@ -84,10 +84,15 @@ class ThresholdExceeded(Event):
 
 @dataclass(frozen=True, slots=True)
 class LimitChanged(Event):
-    """The ramp's limit changed from `previous` to `limit`, in weight in flight."""
+    """The ramp's limit changed from `previous` to `limit`, in weight in flight.
+
+    `in_fleet` is whether a fleet has changed it, or its silence, and not a stage: it is a share then, which workers have in turns, and a
+    lower one is no failure.
+    """
 
     previous: int
     limit: int
+    in_fleet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

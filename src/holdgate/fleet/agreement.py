@@ -12,7 +12,8 @@ Theory of operation
            only the log decides whether the conductor before it is silent
     lead   the conductor's whole verdict. Only that of the present epoch, by its holder, counts
     rest   the conductor gives the epoch back
-    order  an operator's word. A hold is WAIT without a probe
+    order  an operator's word. A hold is WAIT without a probe. It ends the epoch, and so does a reset: what the conductor of before has on
+           its way changes nothing
 
 The race that epochs are for: a conductor is frozen in the middle of a ramp, others claim the next epoch and find the dependency down again.
 The first one wakes and writes what it had in mind: the next stage. It is of an old epoch, so it changes nothing for anyone, and its writer
@@ -29,7 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from holdgate.core.ramp import SMALLEST_LIMITS
 from holdgate.fleet.opening import BadMark
@@ -38,9 +39,14 @@ from holdgate.fleet.shares import checksum, handed_over, shares
 from holdgate.fleet.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdgate.fleet.records import FleetRecord, Need
 
-# A claim is one more than the last. One that jumps further was made up, and would use the numbers up.
+T = TypeVar("T")
+
+# A claim is one more than the last. One that jumps further was made up, and would use the numbers up. A stage that is further below the
+# last one shows that the last one was made up.
 JUMP = 1000
 
 # Of the results of one worker in one stage. More decide nothing, and are counted one by one.
@@ -49,6 +55,9 @@ MOST_RESULTS = 1000
 # A verdict repeats in whole seconds how long a server is to be left alone, and takes some time itself. What differs by less is no news
 # (seconds): otherwise each repetition would put the end off.
 TOLD_APART = 2.0
+
+# The workers of which something is remembered: more than a fleet has. A stranger may make up as many as it likes.
+MOST_NAMED = 1000
 
 # Verdicts in a row of which a reader cannot tell who shares. After the first one it goes on as before: somebody has just come or gone.
 MISMATCHES = 2
@@ -124,7 +133,7 @@ class Agreement:
         worker = record.worker
         match record.said:
             case Bad(run=run, opened=opened):
-                self.marks[worker] = BadMark(run, opened, reading.now)
+                _remember(self.marks, worker, BadMark(run, opened, reading.now))
             case Good():
                 self._was_good(worker, reading.now)
             case Claim(epoch=epoch):
@@ -146,7 +155,7 @@ class Agreement:
     def here(self, worker: str, need: Need, reading: ReadAs) -> None:
         """Take in what a worker says of itself."""
         if need.backlog and need.full:
-            self.sharers[worker] = need.full
+            _remember(self.sharers, worker, need.full)
         else:
             self.sharers.pop(worker, None)
         if self.course is Course.WELL and self._may_be(need.epoch, reading):
@@ -165,7 +174,7 @@ class Agreement:
             self.tallies[worker] = Results(min(tally.good, MOST_RESULTS), min(tally.bad, MOST_RESULTS), took)
 
     def _told(self, worker: str, until: float) -> None:
-        self.told[worker] = until
+        _remember(self.told, worker, until)
         if worker == self.conductor and self.course is not Course.WELL:
             self.told_all_until = max(self.told_all_until, until)
 
@@ -177,6 +186,20 @@ class Agreement:
         self.told.pop(worker, None)
         if worker == self.conductor:
             self._without_conductor(now)
+
+    def doubt(self, epochs: Sequence[int], now: float) -> None:
+        """Take in which epochs the other workers know. Who has just come believes any, and may have read one that was made up: then most
+        of the others are far below it, and no claim could outbid it. It goes back to just before theirs, and believes the next verdict."""
+        lower = [epoch for epoch in epochs if epoch + JUMP < self.epoch]
+        if 2 * len(lower) > len(epochs):
+            self.epoch = max(0, max(lower) - 1)
+            self._without_conductor(now)
+
+    def missed(self, worker: str) -> None:
+        """Take in that this reader has not heard a worker for long. In WELL nobody conducts who could miss it for all."""
+        if self.course is Course.WELL:
+            self.marks.pop(worker, None)
+            self.told.pop(worker, None)
 
     def told_until(self, quorum: int) -> float:
         """Return until when a server has asked the fleet to be left alone; long ago if it has not.
@@ -221,8 +244,6 @@ class Agreement:
         self.heard_at = reading.now
         if lead.told and reading.now + lead.told > self.told_all_until + TOLD_APART:
             self.told_all_until = reading.now + lead.told
-        if self.words.holds(reading.now):
-            return
         if lead.phase == "up":
             self._end(reading.now, lead)
         elif lead.phase == "wait":
@@ -238,7 +259,9 @@ class Agreement:
         if self.course is not Course.WELL:
             self.recovered_at = now
         self.course = Course.WELL
-        self.stage = self.stage if lead is None else max(self.stage, lead.stage)
+        self._without_conductor(now)  # a verdict that is on its way, of before a reset, must not begin the outage anew
+        if lead is not None and not self._is_older(lead.stage):
+            self.stage = lead.stage
         self.shares = {}
         self.tallies.clear()
         self.marks.clear()
@@ -261,13 +284,14 @@ class Agreement:
             self.wait_at = now
         self.course = Course.WAIT
         self.failed = lead.failed
-        self.stage = max(self.stage, lead.stage)
+        if not self._is_older(lead.stage):
+            self.stage = lead.stage
         self.shares = {}
         self.tallies.clear()
 
     def _climb(self, lead: Lead, now: float) -> None:
         self._date(lead, now)
-        if lead.stage < self.stage:
+        if self._is_older(lead.stage):
             self.stale += 1
             return
         if self.course is not Course.RAMP:
@@ -279,13 +303,16 @@ class Agreement:
             self.course = Course.RAMP
             return
         self.mismatches = 0
-        if lead.stage > self.stage or self.course is not Course.RAMP:
+        if lead.stage != self.stage or self.course is not Course.RAMP:
             self.stage_at = now
             self.tallies.clear()
         self.course = Course.RAMP
         self.stage, self.limit, self.turn = lead.stage, lead.limit, lead.turn
         self.failed = lead.failed
         self.shares = handed_over(self.shares, shares(lead.limit, self.sharers, lead.turn))
+
+    def _is_older(self, stage: int) -> bool:
+        return self.stage - JUMP <= stage < self.stage
 
     def _ordered(self, order: FleetOrder, now: float) -> None:
         if not self.words.hear(order, now):
@@ -297,7 +324,17 @@ class Agreement:
         else:
             if self.course is Course.WELL:
                 self._begin(now)
-                self._without_conductor(now)
+            # Verdicts on their way are of before the order. One that comes later is of somebody whose hold has ended: this reader may have
+            # read all of it in one moment, and must not miss how it ended.
+            self._without_conductor(now)
             self.course = Course.WAIT
             self.wait_at = now
             self.shares = {}
+
+
+def _remember(found: dict[str, T], worker: str, value: T) -> None:
+    """Note the value of one worker; of too many, that of the one of which nothing was noted for the longest time is forgotten."""
+    found.pop(worker, None)
+    found[worker] = value
+    if len(found) > MOST_NAMED:
+        del found[next(iter(found))]

@@ -27,6 +27,7 @@ from holdgate.fleet.opening import HUNCH_COUNTS, BadMark, is_hunch, is_outage
 from holdgate.fleet.records import LONGEST_SECONDS, Claim, Need, Rest, ToldToWait
 from holdgate.fleet.shares import checksum, parts_of
 from holdgate.fleet.snapshot import AgreementSnapshot, SharerSnapshot, shown
+from holdgate.fleet.words import Word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class Concern:
         "_alone_since", "_burst_at", "_closed_at", "_hunch", "_led", "_led_at", "_lot", "_me", "_moved_at",
         "_moved_to", "_outage", "_quorum", "_rested", "_settings", "_told_until",
         "_was", "_wish", "_word", "agreement", "backlog", "bid", "conductor", "draw", "facts", "full", "guided", "marking", "own_settings",
-        "phase",
+        "phase", "was_reset",
     )
     # fmt: on
 
@@ -122,6 +123,7 @@ class Concern:
         self._moved_to = (Course.WELL, 0, 0, 0, 0, 0)  # where the agreement was when it last got on, and when that was
         self._moved_at = now
         self._word: Standing | None = None  # the last that was announced
+        self.was_reset = False  # by an operator's word that nobody has acted on yet
         self._lot = draw()  # of the repetition of a word
         self._told_until = -inf  # what we have said of a server's wish
         self._hunch = -inf  # when we last had one
@@ -227,12 +229,15 @@ class Concern:
         return self.agreement.course is not Course.WAIT or now - self._due() >= STUCK_AFTER
 
     def _note_progress(self, now: float) -> None:
-        # A conductor that takes over begins a stage, and one that hears of nobody another turn: neither gets on by that.
+        # A conductor that takes over begins a stage, with a lower limit if fewer have messages, and one that hears of nobody another turn:
+        # neither gets on by that. In a fleet that has run out of messages they would follow each other for ever.
         agreement = self.agreement
         course, failed, limit, epoch, turn, stage = self._moved_to
         here = (agreement.course, agreement.failed, agreement.limit, agreement.epoch, agreement.turn, agreement.stage)
         self._moved_to = here
-        if here[:3] != (course, failed, limit) or (here[3:5] == (epoch, turn) and here[5] > stage):
+        if agreement.words.holds(now):  # nobody is to get on: when the hold ends, after hours, one worker probes and not each of them
+            self._moved_at = now
+        if here[:2] != (course, failed) or here[2] > limit or (here[3:5] == (epoch, turn) and here[5] > stage):
             self._moved_at = now
 
     def _vetoes(self, facts: OwnFacts, now: float) -> bool:
@@ -409,13 +414,16 @@ class Concern:
         if is_alone and not alone:
             news.append(events.LocalCauseFound(now, agreement.dependency, around.callers, len(agreement.marks)))
         self._was = (agreement.course, agreement.epoch, is_alone)
-        return news + self._word_news(now)
+        return news + self._word_news(around)
 
-    def _word_news(self, now: float) -> list[FleetEvent]:
+    def _word_news(self, around: Around) -> list[FleetEvent]:
+        now = around.now
         standing = self.agreement.words.last
         if standing is None or standing is self._word:
             return []
         self._word = standing
+        # Who has just come, or was cut off, reads words of the past in one moment. A reset of minutes ago says nothing of the present.
+        self.was_reset = standing.word is Word.RESET and not around.is_silent
         lasts = None if standing.until == inf else standing.until - now
         name = self.agreement.dependency
         return [events.FleetOrdered(now, name, standing.word.value, standing.reason, standing.actor, lasts)]

@@ -31,7 +31,7 @@ from holdgate.core.outages import Asked, Outage, middle_draw, opened_until
 from holdgate.core.ramp import StageResult
 from holdgate.fleet.agreement import Course, Results
 from holdgate.fleet.climbing import PooledRamp
-from holdgate.fleet.records import Lead
+from holdgate.fleet.records import LARGEST_NUMBER, Lead
 from holdgate.fleet.shares import REPORTERS, parts_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Conductor:
         self._next_stage(ramp.limit, seen.now)
 
     def _next_stage(self, limit: int, now: float) -> None:
-        self.stage += 1
+        self.stage = _after(self.stage)
         self.limit = limit
         self._counted = {}
         self._quiet_since = now
@@ -151,7 +151,7 @@ class Conductor:
         good, failed = self._probes
         self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         if self._probes[1] > failed:
-            self.failed += 1
+            self.failed = min(LARGEST_NUMBER, self.failed + 1)
         elif self._probes[0] > good:
             gentle_from = agreement.broke_at // 2 if agreement.broke_at else None
             self._begin_ramp(self._settings.ramp.initial, gentle_from, relapses, seen)
@@ -165,14 +165,14 @@ class Conductor:
         ramp.refused = bool(agreement.shares)  # who has a share has messages: there is more traffic to come
         if self._count(ramp, tallies, seen.now):
             self._ramp = None
-            self.stage += 1
+            self.stage = _after(self.stage)
             self._probes = seen.facts.probes_succeeded, seen.facts.probes_failed
         elif ramp.is_due(seen.now) and seen.now - agreement.stage_at >= self._least(agreement, seen):
             self.finished = ramp.conclude(seen.now, 0)
             if not self.finished:
                 self._next_stage(ramp.limit, seen.now)
         elif seen.now - self._quiet_since >= self._settings.ramp.stage_timeout:
-            self.turn += 1
+            self.turn = _after(self.turn)
             self._next_stage(self.limit, seen.now)
 
     def _least(self, agreement: Agreement, seen: ConductorView) -> float:
@@ -212,6 +212,11 @@ class Conductor:
             return Guidance(Phase.WAIT, epoch=self.epoch, until=until)
         # As long as the fleet's wait was: the circuit's own may be longer, and after a failed probe it must not ask again immediately.
         return Guidance(Phase.PROBE, epoch=self.epoch, until=until, wait_at_most=due - agreement.wait_at)
+
+
+def _after(number: int) -> int:
+    """Return the number of the next stage or turn. After the largest that a record can carry, which somebody made up, it begins anew."""
+    return number + 1 if number < LARGEST_NUMBER else 0
 
 
 def spread(good: int, bad: int) -> list[StageResult]:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.errors import CommandError, SettingsError
 from holdgate.fleet import events
-from holdgate.fleet.agreement import Course, ReadAs
+from holdgate.fleet.agreement import JUMP, Course, ReadAs
 from holdgate.fleet.concern import Around, Concern
 from holdgate.fleet.members import BEATS, LONG_BEAT, Budgets, Roster
 from holdgate.fleet.records import (
@@ -266,12 +266,16 @@ class FleetMember:
     def _read_here(self, worker: str, said: Here, reading: ReadAs) -> None:
         if worker not in self._roster and worker != self._me:
             self._speak_within(ANSWER_WITHIN, reading.now)
-        self._roster.here(worker, said, reading.now)
+        self._roster.here(worker, said, reading.now, self._concerns)
         self._miss_at = min(self._miss_at, self._roster.silent_at(worker))
         for need in said.needs:
             concern = self._concerns.get(need.dependency)
             if concern is not None:
                 concern.agreement.here(worker, need, reading)
+                if worker != self._me and need.epoch + JUMP < concern.agreement.epoch:
+                    concern.agreement.doubt(
+                        [each.epoch for other, each in self._roster.needs(need.dependency) if other != self._me], reading.now
+                    )
                 self._stir(concern.is_unwell)
 
     def _left(self, worker: str, now: float) -> None:
@@ -374,6 +378,13 @@ class FleetMember:
         """Return whether `look` is to be called in each turn. Otherwise a failure is the next reason to."""
         return self._concerns[dependency].is_unwell
 
+    def take_reset(self, dependency: str) -> bool:
+        """Return whether an operator has reset the dependency for all since the last call. A circuit that is open by its own rules closes
+        by that, too, and no guidance says so."""
+        concern = self._concerns[dependency]
+        was_reset, concern.was_reset = concern.was_reset, False
+        return was_reset
+
     # -- Writing -------------------------------------------------------------------------------------------------------------------
 
     def take_records(self, now: float) -> list[bytes]:
@@ -421,6 +432,8 @@ class FleetMember:
         for worker in self._roster.silent(now, long_out):
             if worker != self._me:
                 self._roster.bye(worker)
+                for concern in self._concerns.values():
+                    concern.agreement.missed(worker)
                 if conducts:
                     self._queue.append(Gone(worker))
         self._miss_at = self._roster.next_silent_at(but=self._me)
@@ -455,7 +468,7 @@ class FleetMember:
         """Give an operator's word to the whole fleet. It is in force when it is read.
 
         `lasts`: after how many seconds it ends, above 0; None means that another word ends it. Raises CommandError where the fleet does not
-        know the dependency, or the log is silent.
+        know the dependency, for more than a month, and while the log is silent.
         """
         now = self._monotonic(now)
         self._judge_silence(now)
@@ -467,7 +480,10 @@ class FleetMember:
                 f"the log of the fleet has been silent for {now - self._silent_since:.0f} seconds, so no other worker would hear of"
                 f" {word.value}: give the order at each worker, or wait for the log"
             )
-        seconds = 0 if lasts is None else max(1, min(LONGEST_SECONDS, ceil(lasts)))
+        if lasts is not None and lasts > LONGEST_SECONDS:
+            days = LONGEST_SECONDS // 86_400
+            raise CommandError(f"a word for the whole fleet lasts at most {days} days, got {lasts:.0f} seconds: give it without an end")
+        seconds = 0 if lasts is None else max(1, ceil(lasts))
         said = FleetOrder(
             dependency,
             word.value,

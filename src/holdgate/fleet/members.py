@@ -50,9 +50,13 @@ RECORDS_PER_SECOND = 30.0
 # How far below the last number a record is one that comes again. A worker writes a tenth of that in the half minute that a newcomer reads.
 FAR_BACK = 3000
 
+# The dependencies of one worker that are remembered, beside those that this one needs, too. A stranger may make up new ones in each record.
+MOST_OTHERS = 128
+
 # The workers that are remembered, and for how many seconds those that write nothing are. A stranger may make up as many as it likes.
 MOST_WORKERS = 1000
 FORGOTTEN_AFTER = 60.0
+SWEPT_EVERY = 1.0
 
 
 @dataclass(slots=True)
@@ -84,8 +88,8 @@ class Roster:
         """Return how often each of so many workers speaks while something is wrong (seconds)."""
         return max(SHORT_BEAT, min(LONGEST_SHORT_BEAT, len(self._members) // WORDS_PER_SECOND))
 
-    def here(self, worker: str, said: Here, now: float) -> None:
-        """Note that a worker is there, and what it needs."""
+    def here(self, worker: str, said: Here, now: float, own: Container[str] = ()) -> None:
+        """Note that a worker is there, and what it needs. `own`: what this one needs."""
         member = self._members.get(worker)
         if member is None:
             if len(self._members) >= MOST_MEMBERS:
@@ -93,7 +97,9 @@ class Roster:
             member = self._members[worker] = Member(now, said.beat)
         member.heard_at = now
         member.beat = max(SHORT_BEAT, min(LONG_BEAT, said.beat))
-        member.needs.update((need.dependency, need) for need in said.needs)
+        for need in said.needs:
+            if need.dependency in own or need.dependency in member.needs or len(member.needs) < MOST_OTHERS:
+                member.needs[need.dependency] = need
         self._counted.clear()
 
     def spoke(self, worker: str, now: float) -> None:
@@ -150,9 +156,10 @@ class Roster:
 class Budgets:
     """How much of each worker's budget is left, and the number of its last record."""
 
-    __slots__ = ("_last", "_left")
+    __slots__ = ("_last", "_left", "_swept_at")
 
     def __init__(self) -> None:
+        self._swept_at = -inf
         self._last: dict[str, int] = {}
         self._left: dict[str, tuple[float, float]] = {}
 
@@ -184,6 +191,9 @@ class Budgets:
     def _has_room(self, now: float) -> bool:
         if len(self._left) < MOST_WORKERS:
             return True
+        if now < self._swept_at + SWEPT_EVERY:  # a flood of made-up workers must not have this done for each of its records
+            return False
+        self._swept_at = now
         for worker in [worker for worker, (_, at) in self._left.items() if now - at > FORGOTTEN_AFTER]:
             del self._left[worker]
             self._last.pop(worker, None)

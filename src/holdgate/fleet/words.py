@@ -11,6 +11,9 @@ there.
 A worker that comes later must hear of it, and reads the last seconds of the log alone. So a word that is in force is repeated, with the
 time that is left of it. A repetition has the number of its word, and never outdoes a word with a larger one; a new word outdoes whatever
 the log had before it. So an old hold that one worker repeats just after its release is not revived.
+
+A worker that was cut off for minutes reads all of it in one moment: a hold of that time, which it takes for new, and then its repetitions,
+of which each has less time left. So a repetition of the word that a worker knows may bring its end nearer, and never puts it off.
 """
 
 from __future__ import annotations
@@ -34,9 +37,12 @@ class Word(Enum):
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Standing:
-    """A word that is in force, or the last one that was. `until` is in seconds of the reader; inf means until another word."""
+    """A word that is in force, or the last one that was. `until` is in seconds of the reader; inf means until another word.
+
+    One object for each word, by which readers know whether they have announced it: a repetition changes its `until` alone.
+    """
 
     word: Word
     reason: str
@@ -58,13 +64,20 @@ class Words:
         """Take in a word. Returns whether it is news."""
         if order.again and order.number <= self.number:
             if order.number == self.number:
-                self._heard_at = now
+                self._repeats(order, now)
             return False
+        # Who has come after older words counts on from the writer's number: a late repetition of one of these would seem new otherwise.
         # Never past what a record can carry, or nobody could say anything any more.
-        self.number = order.number if order.again else min(self.number + 1, LARGEST_NUMBER)
+        self.number = order.number if order.again else min(max(self.number + 1, order.number), LARGEST_NUMBER)
         self.last = Standing(Word(order.word), order.reason, order.actor, now + order.lasts if order.lasts else inf)
         self._heard_at = now
         return True
+
+    def _repeats(self, order: FleetOrder, now: float) -> None:
+        self._heard_at = now
+        last = self.last
+        if last is not None and last.word.value == order.word and order.lasts and now + order.lasts < last.until:
+            last.until = now + order.lasts
 
     def holds(self, now: float) -> bool:
         """Return whether a word keeps the fleet from the dependency."""

@@ -261,6 +261,8 @@ class FleetLink:
         circuit = gate.circuit
         guidance = member.look(gate.name, circuit.own_facts(now), watched.has_backlog(now), circuit.full, now)
         circuit.guide(None if watched.is_stuck(member, guidance, now) else guidance, now)
+        if member.take_reset(gate.name) and circuit.state is not State.CLOSED:
+            circuit.reset(now)
 
     def settle(self, now: float) -> Sequence[FleetEvent]:
         """Hand over what is to be written, and return what has happened to the fleet. At the end of a turn."""

@@ -265,7 +265,7 @@ class Outages:
                 outage = self._outages[event.name] = _Outage(event.at)
             outage.trying = True
             return None if event.previous is State.OPEN else f"{event.name}: one call tries whether it answers"
-        if outage is not None and 0 < event.limit < event.previous:
+        if outage is not None and 0 < event.limit < event.previous and not event.in_fleet:
             outage.answered = True
             return f"{event.name} fails in part: up to {event.limit} calls in parallel now, {event.previous} before"
         if outage is None or outage.answered or not event.limit:  # 0: in a fleet it is the turn of others

@@ -99,6 +99,9 @@ def _tried() -> Mapping[str, Together]:
         tried("conductors are frozen", happenings=freezes),
         tried("late hops", log_faults=(LogFault(at=0, kind="late", ratio=0.01),)),
         tried("slow log", log_faults=(LogFault(at=BEGINS + 10, until=ends + 60, kind="slow"),)),
+        tried(
+            "one is behind by some stages", log_faults=(LogFault(at=BEGINS + 10, until=ends + 30, kind="slow", seconds=2.0, workers=(2,)),)
+        ),
         tried("lost writes", log_faults=(LogFault(at=0, kind="lossy", ratio=0.05),)),
         tried("read twice", log_faults=(LogFault(at=0, kind="twice", ratio=0.3),)),
         tried("half is cut off", log_faults=(LogFault(at=BEGINS + 20, until=ends + 30, kind="cut", workers=half),)),
