@@ -74,6 +74,20 @@ async def test_needs_of_a_topic_that_nobody_reads_are_refused() -> None:
         await guarded.start()
 
 
+def test_what_would_be_refused_is_found_without_a_start() -> None:
+    """`check()` needs no broker and no event loop, so a project's own test may call it: the policy, then the prefetch; then all is right."""
+    _, guarded = kafka_app({"orders": [payments()]})
+    with pytest.raises(SettingsError, match="ACK_FIRST"):
+        guarded.check()
+    broker = RabbitBroker(f"amqp://{NOWHERE}", logger=None)
+    unbounded = FastStreamGuard(broker, needs={"orders": [payments()]})
+    broker.subscriber("orders", ack_policy=AckPolicy.MANUAL)(lambda number: None)
+    with pytest.raises(SettingsError, match="prefetch_count=50"):
+        unbounded.check()
+    _, right = kafka_app({"orders": [payments()]}, ack_policy=AckPolicy.MANUAL)
+    right.check()
+
+
 async def test_a_subscriber_without_a_group_is_refused() -> None:
     """FastStream's default: nothing can be committed, and each commit would fail."""
     broker = KafkaBroker(NOWHERE, logger=None)

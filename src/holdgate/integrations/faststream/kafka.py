@@ -569,19 +569,24 @@ class _Kafka:
     def is_real(self, subscriber: Any, raw: Any) -> bool:
         return isinstance(getattr(raw, "consumer", None) or subscriber.consumer, AIOKafkaConsumer)
 
-    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+    def check(self, subscriber: Any, names: Collection[str] | None) -> None:
         if not subscriber.group_id:
             raise SettingsError(
                 f"the subscriber of {'+'.join(subscriber.topic_names)} has no group_id, so it commits nothing, and its next start would"
                 ' pass over what is held: give it group_id="..."'
             )
-        in_batches = hasattr(subscriber, "batch_timeout_ms")
-        if in_batches and (names is None or len(names) > 1):
+        if _takes_batches(subscriber) and (names is None or len(names) > 1):
             raise SettingsError(
                 f"the subscriber of {'+'.join(subscriber.topic_names)} takes batches of several topics, which have one verdict:"
                 " give each topic a subscriber of its own, or leave batch=True out"
             )
-        return KafkaStation(subscriber, names, in_batches=in_batches)
+
+    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+        return KafkaStation(subscriber, names, in_batches=_takes_batches(subscriber))
+
+
+def _takes_batches(subscriber: Any) -> bool:
+    return hasattr(subscriber, "batch_timeout_ms")
 
 
 KAFKA = _Kafka()
