@@ -1,4 +1,4 @@
-"""A loop that pauses by hand, as people write it when payments fail now and then. It keeps its place, and only while nothing else happens."""
+"""A loop that pauses by hand when payments are down. It keeps its place, until a rebalance forgets the pause."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 KAFKA = os.environ.get("KAFKA", "localhost:9092")
 TOPIC = os.environ.get("TOPIC", "orders")
 PAYMENTS_HOST = os.environ.get("PAYMENTS_HOST", "localhost:8080")
-PAUSE = 30.0
+PAUSE = float(os.environ.get("PAUSE", "30"))
 
 
 async def charge(body: bytes | None) -> None:

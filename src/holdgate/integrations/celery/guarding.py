@@ -122,8 +122,9 @@ class CeleryGuard:
         return self._station if loop is not None and loop.belongs_here and not loop.is_entered else None
 
     def check(self) -> None:
-        """Raise SettingsError for what a worker would refuse at its start, but for its own pool and prefetch. For a test of yours, or before
-        a deployment: no broker is asked. The modules of the tasks must have been imported.
+        """Raise SettingsError for what a worker would refuse at its start, but for its own pool and prefetch.
+
+        For a test of yours, or before a deployment: no broker is asked. The modules of the tasks must have been imported.
         """
         check_transport(self._app)
         self._by_task = self._find_needs()
