@@ -121,10 +121,11 @@ class GuestLane(Lane):
         self.worker.turn_if_needed()
         return verdict
 
-    def end_plainly(self) -> Verdict | None:
+    def end_plainly(self, *, settles: bool = True) -> Verdict | None:
         """End an attempt whose handler has returned, in the task that began it, if it has succeeded and there is nothing more to it.
 
-        Nothing of the message comes again then. None means that there is more to it, and that nothing was done.
+        Nothing of the message comes again then. None means that there is more to it, and that nothing was done. Without `settles`, the
+        caller settles a message that is DONE, in the same step.
         """
         delivery, worker = self.delivery, self.worker
         if delivery is None or self.calls is not None or self.interrupted:
@@ -137,7 +138,7 @@ class GuestLane(Lane):
             current_attempt.reset(token)
             self._token = None
         verdict = worker.engine.succeeded(delivery, worker.now())
-        if verdict is _DONE:
+        if settles and verdict is _DONE:
             worker.intake.settle(delivery, _ACK)
         self.delivery = None
         worker.idle.append(self)
@@ -202,6 +203,7 @@ class GuestRun:
         self._plans = plans
         self._granted = granted
         self._new_lane = lane
+        self._sorts = plans.sorter is not None
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -253,7 +255,7 @@ class GuestRun:
         if assignment is None:
             return None
         idle = self._idle
-        if size <= _LIGHT and idle and self._plans.sorter is None:
+        if size <= _LIGHT and idle and not self._sorts:
             started = engine.bring(assignment, delivery, worker.now())
             if started:
                 lane = idle.pop()

@@ -75,7 +75,7 @@ async def test_needs_of_a_topic_that_nobody_reads_are_refused() -> None:
 
 
 def test_what_would_be_refused_is_found_without_a_start() -> None:
-    """`check()` needs no broker and no event loop, so a project's own test may call it: the policy, then the prefetch; then all is right."""
+    """`check()` needs no broker and no event loop, so a project's own test may call it: the policy, then the prefetch; then all is well."""
     _, guarded = kafka_app({"orders": [payments()]})
     with pytest.raises(SettingsError, match="ACK_FIRST"):
         guarded.check()
@@ -133,7 +133,7 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
         async def station_of(self, *_: object) -> Broken:
             return Broken()
 
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations())
+    middleware = GuardMiddleware.of({}, Stations())(object(), context=ContextRepo())
     await middleware.__aenter__()
     with pytest.raises(StopApplication) as stopped:
         await middleware.consume_scope(lambda message: message, object())
@@ -158,7 +158,7 @@ async def test_an_attempt_that_cannot_be_ended_stops_the_app(caplog: pytest.LogC
 
     exits: list[str] = []
     app = SimpleNamespace(exit=lambda: exits.append("app"))
-    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations={}, otherwise=Stations())
+    middleware = GuardMiddleware.of({}, Stations())(object(), context=ContextRepo({"app": app}))
     await middleware.__aenter__()
     if is_read:
         await middleware.consume_scope(lambda message: message, object())

@@ -30,7 +30,7 @@ def costs(app: Any, outage: float) -> list[AppFinding]:
         return [AppFinding(type(app).__name__, text, refused=True, cost=False)]
     middlewares = [each for broker in brokers for each in broker.config.broker_middlewares]
     # A guard is the one that its middleware asks for what it does not know.
-    guards = dict.fromkeys(each.keywords["otherwise"] for each in middlewares if is_ours(each))
+    guards = dict.fromkeys(each.otherwise for each in middlewares if is_ours(each))
     return [
         *of_guarded("FastStreamGuard", guards),
         *(AppFinding(_name(each), text) for each in subscribers for text in _of_subscriber(each, outage)),

@@ -146,9 +146,10 @@ class FastStreamGuard:
         self._owns_guard = False
         self._running = False
         self._starting = asyncio.Lock()
+        middleware = GuardMiddleware.of(self._stations, self)
         for broker in [app_or_broker] if self._app is None else app_or_broker.brokers:
             self._brokers[broker] = _kind_of(broker)
-            broker.insert_middleware(partial(GuardMiddleware, stations=self._stations, otherwise=self))
+            broker.insert_middleware(middleware)
         if not self._brokers:
             raise SettingsError("the app has no broker yet: give it one before FastStreamGuard(app), or give the broker itself")
         if self._app is not None:

@@ -255,28 +255,22 @@ class KafkaStation:
         lane = visit.lane
         if lane is None:
             return
-        if error is None and message.committed is None:
-            delivery = lane.delivery
-            if type(delivery) is FetchedRecord and self._has_succeeded(lane, delivery):
-                return
-        else:
-            error = meant_by(lane.delivery, message.committed, error)
+        delivery = lane.delivery
+        if error is not None or message.committed is not None:
+            error = meant_by(delivery, message.committed, error)
+        elif type(delivery) is FetchedRecord and delivery.head is None:  # nearly always
+            place = delivery.place
+            if place.running is delivery:
+                place.running = None  # first: the end may begin a turn of the guard, which looks at that
+                verdict = lane.end_plainly(settles=False)
+                if verdict is _DONE:
+                    self._offsets.finished(delivery.consumer, place.tp, delivery.record.offset + 1)
+                    place.spare = delivery
+                    delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
+                if verdict is not None:
+                    return
+                place.running = delivery
         self._end(lane, error)
-
-    def _has_succeeded(self, lane: GuestLane, delivery: FetchedRecord) -> bool:
-        """End the attempt of a record as nearly all end. False means that it is to be ended in the long way, and has not been yet."""
-        place = delivery.place
-        if delivery.head is not None or place.running is not delivery:
-            return False
-        place.running = None  # first: the end may begin a turn of the guard, which looks at that
-        verdict = lane.end_plainly()
-        if verdict is None:
-            place.running = delivery
-            return False
-        if verdict is _DONE:
-            place.spare = delivery
-            delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
-        return True
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
         lane = self._admit(raw)
@@ -311,15 +305,19 @@ class KafkaStation:
 
     def _admit(self, raw: Any) -> GuestLane:
         """Return the lane in which this record starts. Raises Held when it may not: it is paused then, and will be fetched again."""
-        first: Record = raw[0] if self._in_batches else raw
+        first: Record = raw
+        key: Key = None
+        if self._in_batches:
+            first = raw[0]
+        else:
+            key = (raw.topic, raw.partition)
         consumer: Consumer = first.consumer if self._has_several else self._subscriber.consumer
-        key = None if self._in_batches else (first.topic, first.partition)
         place = self._places.get(key) or self._met(key, first, consumer)
-        head, spare = place.head, place.spare
-        if spare is not None and head is None and self._run is not None:  # nearly always
+        head, spare, run = place.head, place.spare, self._run
+        if spare is not None and head is None and run is not None:  # nearly always
             place.spare = None
             spare.record, spare.consumer, spare.attempt = raw, consumer, 0
-            lane = self._run.start(spare, len(raw.value or b""))
+            lane = run.start(spare, len(raw.value or b""))
             if lane is not None:
                 place.running = spare
                 return lane
