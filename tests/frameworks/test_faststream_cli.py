@@ -171,7 +171,7 @@ async def test_two_workers_hold_and_one_is_killed(shop: AbstractAsyncContextMana
         payments.is_up = True
         await app.until(lambda: len(payments.charged) >= 100)
         assert sorted(payments.charged) == sorted(orders(1, 100))
-        assert payments.refused <= MOST_CALLS
+        assert payments.refused <= 3 * MOST_CALLS  # each of the three has found out by itself
         assert await app.terminate() == 0
         await leaves_nothing(app)
         assert await bench.has_done_all()
