@@ -121,11 +121,10 @@ class GuestLane(Lane):
         self.worker.turn_if_needed()
         return verdict
 
-    def end_plainly(self, *, settles: bool = True) -> Verdict | None:
+    def end_plainly(self) -> Verdict | None:
         """End an attempt whose handler has returned, in the task that began it, if it has succeeded and there is nothing more to it.
 
-        Nothing of the message comes again then. None means that there is more to it, and that nothing was done. Without `settles`, the
-        caller settles a message that is DONE, in the same step.
+        Nothing of the message comes again then. None means that there is more to it, and that nothing was done.
         """
         delivery, worker = self.delivery, self.worker
         if delivery is None or self.calls is not None or self.interrupted:
@@ -138,7 +137,7 @@ class GuestLane(Lane):
             current_attempt.reset(token)
             self._token = None
         verdict = worker.engine.succeeded(delivery, worker.now())
-        if settles and verdict is _DONE:
+        if verdict is _DONE:
             worker.intake.settle(delivery, _ACK)
         self.delivery = None
         worker.idle.append(self)

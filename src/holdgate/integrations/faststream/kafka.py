@@ -262,9 +262,8 @@ class KafkaStation:
             place = delivery.place
             if place.running is delivery:
                 place.running = None  # first: the end may begin a turn of the guard, which looks at that
-                verdict = lane.end_plainly(settles=False)
+                verdict = lane.end_plainly()
                 if verdict is _DONE:
-                    self._offsets.finished(delivery.consumer, place.tp, delivery.record.offset + 1)
                     place.spare = delivery
                     delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
                 if verdict is not None:
