@@ -22,7 +22,7 @@ ROWS = [
 OURS = [code for _, right in ROWS for code in re.findall(r"`([^`]+)`", right)]
 SETTINGS = {setting.name for owner in OWNERS for setting in settings_of(owner)}
 # A call of something of ours: guard.hold("orders", reason=...), RetryPolicy(attempts=5), payments.call(fn).
-CALL = re.compile(r"@?(?:(guard|payments|consumer|http)\.)?(\w+)(?:\((.*)\))?")
+CALL = re.compile(r"@?(?:(guard|payments|delivery|consumer|http)\.)?(\w+)(?:\((.*)\))?")
 
 
 def is_ours(code: str) -> bool:
@@ -36,7 +36,7 @@ def is_ours(code: str) -> bool:
         return False
     owner, name, arguments = found.groups()
     given = re.findall(r"(?:^|[(, ])(\w+)=", arguments or "")
-    known = SETTINGS | {"reason"}
+    known = SETTINGS | {"reason", "after"}
     return exists(owner, name) and all(argument in known for argument in given)
 
 
@@ -46,6 +46,8 @@ def exists(owner: str | None, name: str) -> bool:
         return hasattr(holdgate.Guard, name)
     if owner == "payments":
         return hasattr(holdgate.Dependency, name)
+    if owner == "delivery":
+        return hasattr(holdgate.Delivery, name)
     if owner == "http":
         return hasattr(holdgate.http, name)
     if owner == "consumer":
@@ -70,7 +72,17 @@ def test_a_name_of_ours_exists(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["open_wait", "RetryPolicy(tries=)", "guard.stop_all", "holdgate fly", "payments.ask(fn)", "Breaker", "needz="]
+    "code",
+    [
+        "open_wait",
+        "RetryPolicy(tries=)",
+        "guard.stop_all",
+        "holdgate fly",
+        "payments.ask(fn)",
+        "delivery.again(after=)",
+        "Breaker",
+        "needz=",
+    ],
 )
 def test_a_name_that_does_not_exist_is_found(code: str) -> None:
     """The check itself can fail."""
@@ -83,4 +95,6 @@ def test_the_table_has_what_the_import_knows() -> None:
     left = set(re.findall(r"`(\w+)`", section))
 
     assert set(resilience4j._CIRCUIT) <= left
+    assert set(resilience4j._NO_CIRCUIT) - {"allowhealthindicatortofail", "ignoreclassbindingexceptions"} <= left
+    assert set(resilience4j._NO_RETRY) - {"eventconsumerbuffersize"} <= left
     assert {"slidingwindowtype", "slidingwindowsize", "enableexponentialbackoff", "randomizedwaitfactor"} <= left

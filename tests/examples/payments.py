@@ -7,12 +7,13 @@ from typing import Self
 
 
 class Payments:
-    """Answers POSTs on 127.0.0.1. `charged` has the bodies it accepted in order, `refused` counts those it did not."""
+    """Answers POSTs on 127.0.0.1, each after `seconds`. `charged` has the accepted bodies in order, `refused` counts the others."""
 
     def __init__(self) -> None:
         self.charged: list[bytes] = []
         self.refused = 0
         self.is_up = True
+        self.seconds = 0.0
         self.retry_after: int | None = 1  # a second: the examples have the default settings, whose first wait is longer
         self._server: asyncio.Server | None = None
 
@@ -32,6 +33,7 @@ class Payments:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         body = await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+        await asyncio.sleep(self.seconds)
         if self.is_up:
             self.charged.append(body)
             answer = b"HTTP/1.1 200 OK\r\n"

@@ -161,3 +161,20 @@ async def produce_everywhere(kafka: KafkaAddress, topic: str, bodies: list[bytes
     """Spread over the six partitions, so that each worker has some."""
     for partition in range(6):
         await kafka.produce(topic, bodies[partition::6], partition=partition)
+
+
+async def test_a_rebalance_undoes_a_pause_by_hand(kafka: KafkaAddress, topic) -> None:
+    """Why the loop that pauses by hand has a diff: it holds for ten minutes, but each worker that joins or leaves makes it call again."""
+    orders = await topic()
+    async with Payments() as payments:
+        where = places(kafka, orders, payments) | {"PAUSE": "600"}
+        async with example("kafka_pause_before", **where) as loop:
+            await kafka.produce(orders, BEFORE)
+            await loop.until(lambda: payments.charged == BEFORE)
+            payments.is_up = False
+            await kafka.produce(orders, DURING)
+            await loop.until(lambda: payments.refused == 1)
+            async with example("kafka_pause_before", **where) as other:
+                await other.until(lambda: payments.refused >= 2)
+            await loop.until(lambda: payments.refused >= 3)  # the partition has come back, or was its own all the time
+            assert payments.charged == BEFORE

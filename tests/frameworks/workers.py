@@ -39,12 +39,20 @@ class FrameworkWorker:
 
     def cpu(self) -> float:
         """The seconds of processor time that the worker and its children have taken so far."""
-        found = 0.0
+        return sum((int(fields[11]) + int(fields[12])) / TICKS for fields in self._group().values())
+
+    def left(self) -> set[int]:
+        """The processes of the worker and its children that live."""
+        return {pid for pid, fields in self._group().items() if fields[0] not in "ZX"}
+
+    def _group(self) -> dict[int, list[str]]:
+        """What Linux says of each process in the worker's process group, behind its name."""
+        found: dict[int, list[str]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
                 fields = stat.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.process.pid:  # its process group
-                    found += (int(fields[11]) + int(fields[12])) / TICKS
+                if int(fields[2]) == self.process.pid:
+                    found[int(stat.parent.name)] = fields
         return found
 
     async def cpu_share(self, seconds: float) -> float:
@@ -75,6 +83,10 @@ class FrameworkWorker:
             code = await self.process.wait()
             await self._reading
         return code
+
+    def interrupt(self) -> None:
+        """Send SIGINT to all of it, as a terminal does for Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
         """End all of it, now."""

@@ -202,6 +202,7 @@ class GuestRun:
         self._plans = plans
         self._granted = granted
         self._new_lane = lane
+        self._sorts = plans.sorter is not None
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -253,7 +254,7 @@ class GuestRun:
         if assignment is None:
             return None
         idle = self._idle
-        if size <= _LIGHT and idle and self._plans.sorter is None:
+        if size <= _LIGHT and idle and not self._sorts:
             started = engine.bring(assignment, delivery, worker.now())
             if started:
                 lane = idle.pop()

@@ -143,9 +143,20 @@ def test_a_list_of_brokers_and_an_unknown_one() -> None:
 def test_an_app_with_a_guard_says_so_first() -> None:
     """Its costs are those of an outage of anything else."""
     app = an_app()
+    with_task(app, acks_late=True)
     CeleryGuard(app, needs={"charge": [Dependency("payments")]})
     assert said(app, "app").startswith("it has a CeleryGuard: an outage of what its messages need costs none of what follows")
     assert said(an_app(), "app") == ""
+
+
+def test_an_app_that_its_guard_refuses_says_so() -> None:
+    """The guard is in, and tasks are still acked before they run: the worker does not start, so nothing is said of a hold."""
+    app = an_app()
+    with_task(app, acks_late=False)
+    CeleryGuard(app, needs={"charge": [Dependency("payments")]})
+    first, *_ = costs(app, HOUR)
+    assert (first.refused, first.cost) == (True, False)
+    assert first.text.startswith("it has a CeleryGuard, and does not start with it: ['charge'] is acked before running")
 
 
 def test_an_app_without_tasks_is_refused() -> None:

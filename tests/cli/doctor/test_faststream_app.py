@@ -124,6 +124,21 @@ def test_an_app_with_a_guard_says_so_first() -> None:
     assert [each.about for each in rest] == ["orders"]
 
 
+def test_an_app_that_its_guard_refuses_says_so() -> None:
+    """The guard is in, and the policy is still the default: the app does not start, so nothing is said of a hold."""
+    broker = KafkaBroker("localhost:9092")
+
+    @broker.subscriber("orders", group_id="g")
+    async def handle(message: str) -> None: ...
+
+    app = FastStream(broker)
+    FastStreamGuard(app, needs=[Dependency("payments")])
+    first, *_ = costs(app, HOUR)
+    assert (first.refused, first.cost) == (True, False)
+    assert first.text.startswith("it has a FastStreamGuard, and does not start with it: the subscriber of orders has AckPolicy.ACK_FIRST")
+    assert first.text.endswith("give it ack_policy=AckPolicy.MANUAL")
+
+
 def test_what_cannot_be_looked_at_is_refused() -> None:
     """No app; an app without a broker; a broker without subscribers."""
     for wrong in ({}, FastStream()):

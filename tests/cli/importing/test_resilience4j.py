@@ -181,9 +181,10 @@ def test_a_wrong_value_is_a_problem_of_its_line(line: str, problem: str) -> None
 
 
 def test_a_name_that_is_no_label_is_a_problem() -> None:
-    """The remedy is to rename it."""
-    [(line, words)] = imported(of("resilience4j.circuitbreaker.instances.[pay/ments].failureRateThreshold=5")).problems
-    assert line == 1
+    """The remedy is to rename it; the line is the instance's own, and not that of what it inherits."""
+    inherited = "resilience4j.circuitbreaker.configs.default.slidingWindowSize=50"
+    [(line, words)] = imported(of(inherited, "resilience4j.circuitbreaker.instances.[pay/ments].failureRateThreshold=5")).problems
+    assert line == 2
     assert words.startswith("resilience4j.circuitbreaker: 'pay/ments': the name of a dependency is letters, digits")
 
 

@@ -117,3 +117,12 @@ def test_needs_of_no_task_are_refused_when_a_worker_is_made(needs: Any, why: str
     guarded = CeleryGuard(app_of(task_acks_late=True), needs=needs)
     with pytest.raises(SettingsError, match=why):
         guarded.prepare(worker())
+
+
+def test_what_would_be_refused_is_found_without_a_worker() -> None:
+    """`check()` asks no broker, so a project's own test may call it: a name that no task has, early acks; then all is right."""
+    with pytest.raises(SettingsError, match="correct the names"):
+        CeleryGuard(app_of(), needs={"chrage": [Dependency("payments")]}).check()
+    with pytest.raises(SettingsError, match="acked before running"):
+        CeleryGuard(app_of(), needs={"charge": [Dependency("payments")]}).check()
+    CeleryGuard(app_of(task_acks_late=True), needs={"charge": [Dependency("payments")]}).check()

@@ -74,6 +74,20 @@ async def test_needs_of_a_topic_that_nobody_reads_are_refused() -> None:
         await guarded.start()
 
 
+def test_what_would_be_refused_is_found_without_a_start() -> None:
+    """`check()` needs no broker and no event loop, so a project's own test may call it: the policy, then the prefetch; then all is well."""
+    _, guarded = kafka_app({"orders": [payments()]})
+    with pytest.raises(SettingsError, match="ACK_FIRST"):
+        guarded.check()
+    broker = RabbitBroker(f"amqp://{NOWHERE}", logger=None)
+    unbounded = FastStreamGuard(broker, needs={"orders": [payments()]})
+    broker.subscriber("orders", ack_policy=AckPolicy.MANUAL)(lambda number: None)
+    with pytest.raises(SettingsError, match="prefetch_count=50"):
+        unbounded.check()
+    _, right = kafka_app({"orders": [payments()]}, ack_policy=AckPolicy.MANUAL)
+    right.check()
+
+
 async def test_a_subscriber_without_a_group_is_refused() -> None:
     """FastStream's default: nothing can be committed, and each commit would fail."""
     broker = KafkaBroker(NOWHERE, logger=None)
@@ -119,7 +133,7 @@ async def test_a_mistake_of_ours_stops_the_app_instead_of_passing_a_message_over
         async def station_of(self, *_: object) -> Broken:
             return Broken()
 
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations())
+    middleware = GuardMiddleware.of({}, Stations())(object(), context=ContextRepo())
     await middleware.__aenter__()
     with pytest.raises(StopApplication) as stopped:
         await middleware.consume_scope(lambda message: message, object())
@@ -144,7 +158,7 @@ async def test_an_attempt_that_cannot_be_ended_stops_the_app(caplog: pytest.LogC
 
     exits: list[str] = []
     app = SimpleNamespace(exit=lambda: exits.append("app"))
-    middleware = GuardMiddleware(object(), context=ContextRepo({"app": app}), stations={}, otherwise=Stations())
+    middleware = GuardMiddleware.of({}, Stations())(object(), context=ContextRepo({"app": app}))
     await middleware.__aenter__()
     if is_read:
         await middleware.consume_scope(lambda message: message, object())

@@ -106,7 +106,7 @@ async def test_a_mistake_of_ours_in_a_rabbitmq_task_stops_the_app(monkeypatch: p
     """It is raised where FastStream awaits, and FastStream would swallow it."""
     station: Any = RabbitMQStation("orders", 10, 1800.0)
     monkeypatch.setattr(station, "_arrived", lambda _: [].missing)
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations(station))
+    middleware = GuardMiddleware.of({}, Stations(station))(object(), context=ContextRepo())
     await middleware.__aenter__()
     message: Any = SimpleNamespace(raw_message=object())
     with pytest.raises(StopApplication):
@@ -116,7 +116,7 @@ async def test_a_mistake_of_ours_in_a_rabbitmq_task_stops_the_app(monkeypatch: p
 async def test_what_is_held_in_a_rabbitmq_task_ends_in_the_middleware() -> None:
     """Whatever a middleware further in has made of it: the guard stops, and the message is the broker's."""
     station: Any = RabbitMQStation("orders", 10, 1800.0)  # no run, as after a stop
-    middleware = GuardMiddleware(object(), context=ContextRepo(), stations={}, otherwise=Stations(station))
+    middleware = GuardMiddleware.of({}, Stations(station))(object(), context=ContextRepo())
     await middleware.__aenter__()
     message: Any = SimpleNamespace(raw_message=object())
     with pytest.raises(Held):

@@ -39,8 +39,8 @@ def costs(app: Any, outage: float) -> list[AppFinding]:
         found.append(
             AppFinding(app.main or "app", "it has no tasks: name the modules that have them in include=[...]", refused=True, cost=False)
         )
-    guarded = [of_guarded("CeleryGuard")] if any(map(is_ours, app.steps["worker"])) else []
-    return [*guarded, *found, *(AppFinding(app.main or "app", text) for text in _of_app(app, outage))]
+    guards = [step.guarding for step in app.steps["worker"] if is_ours(step)]
+    return [*of_guarded("CeleryGuard", guards), *found, *(AppFinding(app.main or "app", text) for text in _of_app(app, outage))]
 
 
 # -- one task -------------------------------------------------------------------------------------------------------------------------

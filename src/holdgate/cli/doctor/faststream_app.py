@@ -29,8 +29,12 @@ def costs(app: Any, outage: float) -> list[AppFinding]:
         text = "it has no subscribers: import the modules that have them where the app is made"
         return [AppFinding(type(app).__name__, text, refused=True, cost=False)]
     middlewares = [each for broker in brokers for each in broker.config.broker_middlewares]
-    guarded = [of_guarded("FastStreamGuard")] if any(map(is_ours, middlewares)) else []
-    return [*guarded, *(AppFinding(_name(each), text) for each in subscribers for text in _of_subscriber(each, outage))]
+    # A guard is the one that its middleware asks for what it does not know.
+    guards = dict.fromkeys(each.otherwise for each in middlewares if is_ours(each))
+    return [
+        *of_guarded("FastStreamGuard", guards),
+        *(AppFinding(_name(each), text) for each in subscribers for text in _of_subscriber(each, outage)),
+    ]
 
 
 def _of_subscriber(subscriber: Any, outage: float) -> Iterator[str]:

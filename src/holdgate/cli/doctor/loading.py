@@ -10,14 +10,15 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from holdgate.cli.commands import Refusal
+from holdgate.errors import SettingsError
 
 _MISSING = object()
 
@@ -32,12 +33,27 @@ class AppFinding:
     cost: bool = True
 
 
-def of_guarded(what: str) -> AppFinding:
-    """Return what is said first of an app that has a guard already: `what` is the guard's class."""
-    text = (
-        f"it has a {what}: an outage of what its messages need costs none of what follows, which is the cost of an outage of anything else"
-    )
-    return AppFinding("app", text)
+class CheckedGuard(Protocol):
+    """A guard around an app, which can say what it would refuse."""
+
+    def check(self) -> None:
+        """Raise SettingsError for what would be refused when the app starts."""
+        ...
+
+
+def of_guarded(what: str, guards: Iterable[CheckedGuard]) -> Iterator[AppFinding]:
+    """Yield what is said first of an app that has guards already, or that it does not start with one: `what` is their class."""
+    for guard in guards:
+        try:
+            guard.check()
+        except SettingsError as error:
+            yield AppFinding("app", f"it has a {what}, and does not start with it: {error}", refused=True, cost=False)
+        else:
+            yield AppFinding(
+                "app",
+                f"it has a {what}: an outage of what its messages need costs none of what follows, which is the cost of an outage of"
+                " anything else",
+            )
 
 
 def is_ours(value: object) -> bool:

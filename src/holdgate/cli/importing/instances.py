@@ -28,6 +28,8 @@ class Instance:
     module: str
     name: str
     values: Mapping[str, Property]
+    line: int = 1
+    """Where its first own value stands; that of what it inherits, if it has none."""
 
 
 @dataclass
@@ -89,7 +91,8 @@ def _resolve(name: str, module: _Module, found: Application) -> None:
             module.used.add(base)
             values = {**module.configs[base], **values}
         values.pop(_BASE, None)
-        found.instances.append(Instance(name, instance, values))
+        line = min((said.line for said in (own or values).values()), default=1)
+        found.instances.append(Instance(name, instance, values, line))
     for unused in module.configs.keys() - module.used - {DEFAULT}:
         found.others.extend(module.configs[unused].values())
 

@@ -355,9 +355,8 @@ def _root(instance: Instance, result: Imported) -> Place:
     try:
         return ("dependencies", check_name(instance.name))
     except SettingsError:
-        line = min((said.line for said in instance.values.values()), default=1)
         words = "the name of a dependency is letters, digits and _ . : - up to 100, and begins with a letter or digit: rename the instance"
-        result.problems.append((line, f"resilience4j.{instance.module}: {instance.name!r}: {words}"))
+        result.problems.append((instance.line, f"resilience4j.{instance.module}: {instance.name!r}: {words}"))
         return ("dependencies", instance.name)
 
 

@@ -121,6 +121,16 @@ class CeleryGuard:
         loop = self._loop
         return self._station if loop is not None and loop.belongs_here and not loop.is_entered else None
 
+    def check(self) -> None:
+        """Raise SettingsError for what a worker would refuse at its start, but for its own pool and prefetch.
+
+        For a test of yours, or before a deployment: no broker is asked. The modules of the tasks must have been imported.
+        """
+        check_transport(self._app)
+        self._by_task = self._find_needs()
+        self.guarded = self._by_task or _own_tasks(self._app)
+        check_tasks(self._app, self.guarded)
+
     # -- the worker's life --------------------------------------------------------------------------------------------------------------
 
     def _worker_is_made(self, instance: Any = None, conf: Any = None, **_: Any) -> None:
@@ -132,11 +142,8 @@ class CeleryGuard:
 
     def prepare(self, worker: Any) -> None:
         """Check the settings of a worker, and let the tasks give back what is a failure of their needs. Raises SettingsError."""
-        check_transport(self._app)
         check_worker(worker)
-        self._by_task = self._find_needs()
-        self.guarded = self._by_task or _own_tasks(self._app)
-        check_tasks(self._app, self.guarded)
+        self.check()
         self._install()
         tell(self._app, {name: [one.name for one in self._by_task.get(name, self._dependencies)] for name in self.guarded})
 

@@ -89,8 +89,12 @@ class GuardedBroker(Protocol):
         """Return whether a message came from a broker, and not from FastStream's test client."""
         ...
 
+    def check(self, subscriber: Any, names: Collection[str] | None) -> None:
+        """Raise SettingsError for a subscriber that cannot be held."""
+        ...
+
     def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> StationedIntake:
-        """Check a subscriber, and make its station. Raises SettingsError."""
+        """Return the station of a subscriber that has been checked."""
         ...
 
 
@@ -142,9 +146,10 @@ class FastStreamGuard:
         self._owns_guard = False
         self._running = False
         self._starting = asyncio.Lock()
+        middleware = GuardMiddleware.of(self._stations, self)
         for broker in [app_or_broker] if self._app is None else app_or_broker.brokers:
             self._brokers[broker] = _kind_of(broker)
-            broker.insert_middleware(partial(GuardMiddleware, stations=self._stations, otherwise=self))
+            broker.insert_middleware(middleware)
         if not self._brokers:
             raise SettingsError("the app has no broker yet: give it one before FastStreamGuard(app), or give the broker itself")
         if self._app is not None:
@@ -174,6 +179,11 @@ class FastStreamGuard:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
+
+    def check(self) -> None:
+        """Raise SettingsError for what would be refused when it starts. For a test of yours, or before a deployment: no broker is asked."""
+        for subscriber, _ in self._find_guarded():
+            self._check(subscriber)
 
     async def start(self) -> None:
         """Check the subscribers and begin. An app does that by itself. Idempotent. Raises SettingsError, GuardClosed or IntakeError."""
@@ -267,10 +277,16 @@ class FastStreamGuard:
             )
         return found
 
-    async def _begin(self, subscriber: Any, needs: NeedsSetting) -> None:
+    def _check(self, subscriber: Any) -> tuple[GuardedBroker, Collection[str] | None]:
+        """Return what a subscriber is of, and the names that it reads. Raises SettingsError for one that cannot be held."""
         kind = cast("GuardedBroker", self._kind_of_subscriber(subscriber))
         names = kind.names_of(subscriber)
         _check_policy(subscriber, names)
+        kind.check(subscriber, names)
+        return kind, names
+
+    async def _begin(self, subscriber: Any, needs: NeedsSetting) -> None:
+        kind, names = self._check(subscriber)
         station = kind.station(subscriber, names, self._consumer_timeout)
         run = GuestRun(self.guard, station, self._plan(station, needs), station.granted)
         station.joined(run)

@@ -255,28 +255,21 @@ class KafkaStation:
         lane = visit.lane
         if lane is None:
             return
-        if error is None and message.committed is None:
-            delivery = lane.delivery
-            if type(delivery) is FetchedRecord and self._has_succeeded(lane, delivery):
-                return
-        else:
-            error = meant_by(lane.delivery, message.committed, error)
+        delivery = lane.delivery
+        if error is not None or message.committed is not None:
+            error = meant_by(delivery, message.committed, error)
+        elif type(delivery) is FetchedRecord and delivery.head is None:  # nearly always
+            place = delivery.place
+            if place.running is delivery:
+                place.running = None  # first: the end may begin a turn of the guard, which looks at that
+                verdict = lane.end_plainly()
+                if verdict is _DONE:
+                    place.spare = delivery
+                    delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
+                if verdict is not None:
+                    return
+                place.running = delivery
         self._end(lane, error)
-
-    def _has_succeeded(self, lane: GuestLane, delivery: FetchedRecord) -> bool:
-        """End the attempt of a record as nearly all end. False means that it is to be ended in the long way, and has not been yet."""
-        place = delivery.place
-        if delivery.head is not None or place.running is not delivery:
-            return False
-        place.running = None  # first: the end may begin a turn of the guard, which looks at that
-        verdict = lane.end_plainly()
-        if verdict is None:
-            place.running = delivery
-            return False
-        if verdict is _DONE:
-            place.spare = delivery
-            delivery.record, delivery.lane = _NO_RECORD, None  # it may be large, and there is one for each partition
-        return True
 
     async def unreadable(self, raw: Any, error: Exception) -> None:
         lane = self._admit(raw)
@@ -311,15 +304,19 @@ class KafkaStation:
 
     def _admit(self, raw: Any) -> GuestLane:
         """Return the lane in which this record starts. Raises Held when it may not: it is paused then, and will be fetched again."""
-        first: Record = raw[0] if self._in_batches else raw
+        first: Record = raw
+        key: Key = None
+        if self._in_batches:
+            first = raw[0]
+        else:
+            key = (raw.topic, raw.partition)
         consumer: Consumer = first.consumer if self._has_several else self._subscriber.consumer
-        key = None if self._in_batches else (first.topic, first.partition)
         place = self._places.get(key) or self._met(key, first, consumer)
-        head, spare = place.head, place.spare
-        if spare is not None and head is None and self._run is not None:  # nearly always
+        head, spare, run = place.head, place.spare, self._run
+        if spare is not None and head is None and run is not None:  # nearly always
             place.spare = None
             spare.record, spare.consumer, spare.attempt = raw, consumer, 0
-            lane = self._run.start(spare, len(raw.value or b""))
+            lane = run.start(spare, len(raw.value or b""))
             if lane is not None:
                 place.running = spare
                 return lane
@@ -569,19 +566,24 @@ class _Kafka:
     def is_real(self, subscriber: Any, raw: Any) -> bool:
         return isinstance(getattr(raw, "consumer", None) or subscriber.consumer, AIOKafkaConsumer)
 
-    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+    def check(self, subscriber: Any, names: Collection[str] | None) -> None:
         if not subscriber.group_id:
             raise SettingsError(
                 f"the subscriber of {'+'.join(subscriber.topic_names)} has no group_id, so it commits nothing, and its next start would"
                 ' pass over what is held: give it group_id="..."'
             )
-        in_batches = hasattr(subscriber, "batch_timeout_ms")
-        if in_batches and (names is None or len(names) > 1):
+        if _takes_batches(subscriber) and (names is None or len(names) > 1):
             raise SettingsError(
                 f"the subscriber of {'+'.join(subscriber.topic_names)} takes batches of several topics, which have one verdict:"
                 " give each topic a subscriber of its own, or leave batch=True out"
             )
-        return KafkaStation(subscriber, names, in_batches=in_batches)
+
+    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> KafkaStation:  # noqa: ARG002 - RabbitMQ's
+        return KafkaStation(subscriber, names, in_batches=_takes_batches(subscriber))
+
+
+def _takes_batches(subscriber: Any) -> bool:
+    return hasattr(subscriber, "batch_timeout_ms")
 
 
 KAFKA = _Kafka()

@@ -24,7 +24,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, ClassVar, NoReturn, Protocol, cast
 
 from faststream import BaseMiddleware, ContextRepo
 from faststream.exceptions import AckMessage, HandlerException, IgnoredException, NackMessage, RejectMessage, SkipMessage, StopApplication
@@ -93,17 +93,21 @@ class StationOf(Protocol):
 
 
 class GuardMiddleware(BaseMiddleware[Any, Any]):
-    """One message on its way through a guarded subscriber; FastStream makes one for each.
+    """One message on its way through a guarded subscriber; FastStream makes one for each, of a class that each guard has for itself."""
 
-    `stations` are the known ones, by subscriber; `otherwise` is asked for those of other subscribers.
-    """
+    __slots__ = ("_message", "_station", "delivery", "is_held", "lane")
 
-    __slots__ = ("_message", "_otherwise", "_station", "_stations", "delivery", "is_held", "lane")
+    # The known ones, by subscriber, and who is asked for those of other subscribers: what every message of a guard has in common.
+    stations: ClassVar[Mapping[Any, Station]]
+    otherwise: ClassVar[StationOf]
 
-    def __init__(self, msg: Any, /, *, context: ContextRepo, stations: Mapping[Any, Station], otherwise: StationOf) -> None:
+    @classmethod
+    def of(cls, stations: Mapping[Any, Station], otherwise: StationOf) -> type[GuardMiddleware]:
+        """Return the class for a guard."""
+        return type(cls.__name__, (cls,), {"__slots__": (), "stations": stations, "otherwise": otherwise})
+
+    def __init__(self, msg: Any, /, *, context: ContextRepo) -> None:
         self.msg, self.context = msg, context  # all that the parent's constructor does
-        self._stations = stations
-        self._otherwise = otherwise
         self._station: Station | None = None
         self._message: StreamMessage[Any] | None = None
         self.is_held = False  # the station has raised Held; a middleware further in may have turned it into something else
@@ -113,7 +117,7 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
 
     def __aenter__(self) -> Any:
         subscriber = self.context.get_local("handler_")
-        station = self._stations.get(subscriber)
+        station = self.stations.get(subscriber)
         if station is None:
             return self._find_station(subscriber)
         if station.met(self.msg):
@@ -121,7 +125,7 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         return NOTHING_TO_AWAIT
 
     async def _find_station(self, subscriber: Any) -> None:
-        self._station = await self._otherwise.station_of(subscriber, self.msg)
+        self._station = await self.otherwise.station_of(subscriber, self.msg)
 
     def consume_scope(self, call_next: CallNext, msg: StreamMessage[Any]) -> Any:
         station = self._station

@@ -496,15 +496,20 @@ class _RabbitMQ:
     def is_real(self, subscriber: Any, raw: Any) -> bool:  # noqa: ARG002 - Kafka's consumer tells
         return type(raw) is IncomingMessage
 
-    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> RabbitMQStation:  # noqa: ARG002
-        name: str = subscriber.queue.name
-        prefetch = None if subscriber.channel is None else subscriber.channel.prefetch_count
-        if not prefetch:
+    def check(self, subscriber: Any, names: Collection[str] | None) -> None:  # noqa: ARG002 - Kafka's
+        if not _prefetch(subscriber):
             raise SettingsError(
-                f"the subscriber of {name} has no prefetch of its own, so a hold would take the whole queue into memory:"
+                f"the subscriber of {subscriber.queue.name} has no prefetch of its own, so a hold would take the whole queue into memory:"
                 " give it channel=Channel(prefetch_count=50)"
             )
-        return RabbitMQStation(name, prefetch, consumer_timeout)
+
+    def station(self, subscriber: Any, names: Collection[str] | None, consumer_timeout: float) -> RabbitMQStation:  # noqa: ARG002
+        return RabbitMQStation(subscriber.queue.name, _prefetch(subscriber), consumer_timeout)
+
+
+def _prefetch(subscriber: Any) -> int:
+    """Return how many messages may be unacked. 0 means that there is no bound, or none that FastStream shows."""
+    return 0 if subscriber.channel is None else subscriber.channel.prefetch_count or 0
 
 
 RABBITMQ = _RabbitMQ()
