@@ -189,13 +189,16 @@ class LearnedPace:
             self._measure(now, accepted, busy, shut_for)
         elif accepted < EVENT:
             self._last = now
-        elif (limit := self._sole_use.limit(self._base, self._border, (accepted + 1) / busy)) is not None:
+        elif (limit := self._sole_limit(accepted, busy)) is not None:
             self._begin(now, limit)
         elif self.rate > RAMPED * self._base:
             self._answer(now, self.rate, measured, shut_for)
         else:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
+
+    def _sole_limit(self, accepted: int, busy: float) -> float | None:
+        return self._sole_use.limit(self._base, self._border, (accepted + 1) / busy, in_ramp=self._age > self._rest)
 
     def _say_nothing(self, now: float, shut_for: float, open_for: float) -> None:
         """Go on as before: after a quota, or a time without demand.
