@@ -13,8 +13,8 @@ The first is believed before the second: in front of a bucket without room, what
 
 With an answer the pace stays a little under the pace of the refusal, or at what was let in, which is exact or a little less. It does not
 climb. A worker that is refused there nevertheless was wrong: the pace was no limit, or somebody else has come. Then everything begins anew,
-and the next such pace is believed by a little less; after the third doubt only what was let in counts. A ramp that is refused close above it
-confirms it: all the calls before the ramp were let in there.
+and the next such pace is believed by a little less; after the third doubt only what was let in counts. A ramp that is refused close above
+it confirms it: all the calls before the ramp were let in there.
 
 Among ten that share, three refusals within 1.5 % are rare, and a wrong answer costs one refusal. What it does for who is alone: at one call
 in five seconds, a refusal in 200 calls instead of one in ten.
