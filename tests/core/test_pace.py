@@ -78,7 +78,7 @@ def test_few_calls_are_measured_on() -> None:
     for step in range(20):
         pace.start(1.0 + step / 20, 1, is_pressed=True)
     pace.reopen(2.0, 0.2, 2.0)
-    assert pace.rate == pytest.approx((24 - 2 - 1) / (2 + 1) * 0.998)
+    assert pace.rate == pytest.approx((24 - 2 - 1) / (2 + 1 - 0.2) * 0.998)
 
 
 def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
@@ -319,12 +319,21 @@ def test_a_first_burst_is_no_rate() -> None:
     for step in range(22):
         pace.start(step / 20, 1, is_pressed=True)
     pace.reopen(1.0, 0.2, 1.0)
-    assert pace.rate == pytest.approx(20 / 2 * 0.998)
+    assert pace.rate == pytest.approx(20 / (1 + 1 - 0.2) * 0.998)
     for step in range(31):
         pace.start(1.0 + step / 15, 1, is_pressed=True)
     pace.refuse(1)
     pace.reopen(4.0, 1.0, 4.0)
     assert pace.rate == pytest.approx((32 - 2 - 1) / 3 * 0.998)
+
+
+def test_a_burst_that_the_shut_has_brought_back_counts() -> None:
+    """Behind a Retry-After of a second the bucket is as full at the opening as at the start: what was let in is the rate."""
+    pace = LearnedPace()
+    for step in range(22):
+        pace.start(step / 20, 1, is_pressed=True)
+    pace.reopen(2.0, 1.0, 2.0)
+    assert pace.rate == pytest.approx(20 / 2 * 0.998)
 
 
 def test_the_asking_call_is_a_start_like_any_other() -> None:

@@ -274,7 +274,8 @@ class LearnedPace:
             self._last = now
             return
         self._unsure, self._is_first = self._is_first, False
-        saved = FRESH if self._unsure else 0.0  # it has a burst in it that had been saved up
+        # It has a burst in it that had been saved up, but for what the shut has brought back.
+        saved = max(0.0, FRESH - shut_for) if self._unsure else 0.0
         self._begin(now, accepted / (busy + saved) * MARGIN)
         if self._unsure and shut_for >= LONG_FROM:  # a window, or a ban: look soon which of the two
             self._rest = min(self._rest, max(RAMP_SECONDS, shut_for))
