@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from tests import canary
 from tests.closing import Closing, serves
+from tests.failing import Failing
 from tests.second_try import allow_second_try
 from tests.servers.chromium import browser, find_chromium
 from tests.servers.kafka import KafkaServer
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     With HOLDGATE_TEST_EAGER=1 every event loop begins with `asyncio.eager_task_factory` (Python 3.12 and newer): make test-eager."""
     config.pluginmanager.register(Closing(config, shared=("kafka", "rabbitmq")))
+    config.pluginmanager.register(Failing(config))
     canary.plant()
     canary.watch()
     if os.environ.get("HOLDGATE_TEST_EAGER"):
