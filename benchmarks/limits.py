@@ -1,9 +1,11 @@
 """Services with a limit, and workers with a backlog in front of them: how much of the possible gets done, and how many calls are in vain.
 
-    python -m benchmarks.limits [--worlds rate,cap] [--seeds 5] [--keep FILE]
+    python -m benchmarks.limits [--worlds rate,cap] [--seeds 5] [--keep FILE [--only-kept]] [--write]
 
 Real guards on the broker in memory, in simulated time (src/holdgate_lab/worlds). The same seeds give the same table. A cell of several
-seeds has the worst of them. `benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
+seeds has the worst of them. All of it is some two hours of one processor. With `--keep` an interrupted call loses nothing, and
+`--only-kept` makes no run: it shows what there is, and names the worlds that are missing. A change of the law makes the file worthless.
+`benchmarks.limits_peers` has the peers, and `benchmarks.limits_real` real brokers and a real HTTP server.
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
+
+from benchmarks.page import PAGE, put
 
 from holdgate_lab.worlds.catalogue import WORLDS
 from holdgate_lab.worlds.figures import WorldFigures, missed
@@ -86,6 +93,10 @@ class KeptRuns:
             kept = json.loads(line)
             self._runs[kept["world"], kept["seed"]] = WorldFigures(**{name: kept[name] for name in names})
 
+    def seeds(self, world: LimitedWorld, seeds: int) -> list[int]:
+        """Return which of the seeds from 1 on are kept."""
+        return [seed for seed in range(1, seeds + 1) if (world.name, seed) in self._runs]
+
     def run(self, world: LimitedWorld, seed: int) -> WorldFigures:
         """Return the figures of a run, which is made unless it was kept."""
         if (world.name, seed) not in self._runs:
@@ -96,13 +107,23 @@ class KeptRuns:
         return self._runs[world.name, seed]
 
 
-def table(names: Sequence[str], seeds: int, kept: KeptRuns) -> None:
-    """Print a row for each world: the worst of all seeds, what is promised, and how many seeds keep it."""
+def table(names: Sequence[str], seeds: int, kept: KeptRuns, *, only_kept: bool = False) -> None:
+    """Print a row for each world: the worst of all seeds, what is promised, and how many seeds keep it.
+
+    `only_kept`: of the runs that are kept; the worlds without one are named at the end.
+    """
     head("world", "", f"worst of {seeds} seeds", "promised", "kept by")
+    missing: list[str] = []
     for world in chosen(names):
-        runs = [kept.run(world, seed) for seed in range(1, seeds + 1)]
+        run_by = kept.seeds(world, seeds) if only_kept else range(1, seeds + 1)
+        runs = [kept.run(world, seed) for seed in run_by]
+        if not runs:
+            missing.append(world.name)
+            continue
         keep = sum(not missed(run, world.promise) for run in runs)
-        row(world.letter, world.name, cell(world, runs), promised(world.promise), f"{keep} of {seeds}")
+        row(world.letter, world.name, cell(world, runs), promised(world.promise), f"{keep} of {len(runs)}")
+    if missing:
+        print(f"\nNot run: {', '.join(missing)}.", flush=True)
 
 
 def main() -> None:
@@ -110,8 +131,15 @@ def main() -> None:
     parser.add_argument("--worlds", default="", help="names with commas; left out: all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--keep", type=Path, metavar="FILE", help="add each run to this file, and make none that is in it")
+    parser.add_argument("--only-kept", action="store_true", help="make no run, and show those of the file")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     options = parser.parse_args()
-    table([name for name in options.worlds.split(",") if name], options.seeds, KeptRuns(options.keep))
+    names = [name for name in options.worlds.split(",") if name]
+    printed = StringIO()
+    with redirect_stdout(printed) if options.write else nullcontext():
+        table(names, options.seeds, KeptRuns(options.keep), only_kept=options.only_kept)
+    if options.write:
+        put("limits", printed.getvalue(), datetime.now(UTC).strftime("%d %B %Y").lstrip("0"))
 
 
 if __name__ == "__main__":

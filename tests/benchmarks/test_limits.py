@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -62,6 +63,29 @@ def test_a_kept_run_is_not_made_again(tmp_path: Path) -> None:
     assert len(file.read_text().splitlines()) == 1
     assert again.run(world, 2) != made
     assert len(file.read_text().splitlines()) == 2
+
+
+def test_only_what_is_kept_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that is not whole says how many seeds each row has, and which worlds are missing; no run is made for it."""
+    line = {"world": "rate", "seed": 2, **asdict(RUN)}
+    file = tmp_path / "runs"
+    file.write_text(json.dumps(line) + "\n")
+    limits.table(["rate", "cap"], 5, limits.KeptRuns(file), only_kept=True)
+    printed = capsys.readouterr().out
+    assert "| a | rate | 0.99 / 0.5% | ≥ 0.98 / ≤ 1.0% | 1 of 1 |" in printed
+    assert "Not run: cap." in printed
+    assert len(file.read_text().splitlines()) == 1
+
+
+def test_the_table_is_put_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command that makes it, so that nobody copies figures by hand."""
+    written: list[tuple[str, str]] = []
+    monkeypatch.setattr(limits, "put", lambda name, printed, _date: written.append((name, printed)))
+    monkeypatch.setattr("sys.argv", ["limits", "--worlds", "cap", "--keep", str(tmp_path / "none"), "--only-kept", "--write"])
+    limits.main()
+    assert written[0][0] == "limits"
+    assert written[0][1].startswith("| world |")
+    assert "Not run: cap." in written[0][1]
 
 
 @pytest.mark.parametrize("name", SERVICES)

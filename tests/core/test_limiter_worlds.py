@@ -13,8 +13,8 @@ from holdgate.core.outcomes import Outcome, Told
 from .limited_world import Service, play
 
 
-def _limiter() -> Limiter:
-    return Limiter(Limits(), random.Random(1).random)
+def _limiter(seed: int = 1) -> Limiter:
+    return Limiter(Limits(), random.Random(seed).random)
 
 
 def test_trap_the_time_of_a_ban_is_taken_for_the_pace() -> None:
@@ -87,3 +87,21 @@ def test_trap_a_refusal_names_a_window_with_calls_left() -> None:
     played = play(_limiter(), service, 300.0)
     assert len(played.good) > 0.95 * 3000
     assert played.refused < 0.02 * len(played.good)
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_two_minutes_of_work_are_done_with_one_percent_in_vain(seed: int) -> None:
+    """1,200 calls before ten a second: a first burst and what it seems to show cost a dozen refusals, where 16 had been seen."""
+    chance = random.Random(seed)
+    played = play(_limiter(seed), Service(rate=10, burst=10, seconds=lambda _call: chance.uniform(0.056, 0.104)), 120.5)
+    assert len(played.good) >= 1195
+    assert played.refused <= 13
+
+
+def test_trap_a_ramp_takes_a_slow_rate_away_that_was_found() -> None:
+    """One call in five seconds for two hours, without a burst: where the limit was found, a ramp costs one refusal and not five."""
+    limiter, service = _limiter(), Service(rate=0.2, burst=1)
+    play(limiter, service, 1200.0)
+    played = play(limiter, service, 7200.0, since=1200.0)
+    assert len(played.good) > 0.93 * 1200
+    assert played.refused <= 7

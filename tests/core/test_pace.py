@@ -68,17 +68,17 @@ def test_a_batch_is_due_as_long_as_its_messages() -> None:
 
 
 def test_few_calls_are_measured_on() -> None:
-    """Three calls say little: the guess holds until the next opening, and both times count."""
+    """Three calls say little: the guess holds until the next opening, both times count, and a second of its rate is taken for a burst."""
     pace = LearnedPace()
     for at in (0.0, 0.1, 0.2, 0.3):
         pace.start(at, 1, is_pressed=True)
     pace.refuse(1)
     pace.reopen(1.0, 0.5, 1.0)
-    assert pace.rate == pytest.approx(0.998)
+    assert pace.rate == pytest.approx(2 * 0.998)
     for step in range(20):
         pace.start(1.0 + step / 20, 1, is_pressed=True)
     pace.reopen(2.0, 0.2, 2.0)
-    assert pace.rate == pytest.approx((24 - 2 - 1) / 2 * 0.998)
+    assert pace.rate == pytest.approx((24 - 2 - 1) / (2 + 1 - 0.2) * 0.998)
 
 
 def test_a_first_short_shut_is_a_guess_at_the_interval() -> None:
@@ -190,11 +190,26 @@ def test_above_two_a_second_less_is_yielded() -> None:
 
 def test_who_has_less_climbs_by_more() -> None:
     """In a minute the smaller of two paces gains more, as a share of what it has."""
-    small, large = _found(1.0), _found(2.0)
+    small, large = _found(1.0), _found(1.4)
     before = small.rate or 0, large.rate or 0
     _run(small, small.next_at(), 60.0)
     _run(large, large.next_at(), 60.0)
     assert (small.rate or 0) / before[0] > (large.rate or 0) / before[1] > 1
+
+
+@pytest.mark.parametrize("less", [2.5, 4.0])
+def test_trap_of_two_that_share_the_larger_stays_the_larger(less: float) -> None:
+    """Who has eight calls a second regains what a refusal has cost in hardly less time than who has a third or a half of them."""
+    seconds: list[float] = []
+    for rate in (8.0, less):
+        pace = _found(rate)
+        before = pace.rate or 0
+        _refuse(pace, _run(pace, pace.next_at(), 2.0)[0])
+        now = began = pace.next_at()
+        while pace._base < before:
+            now, _ = _run(pace, now, 0.5)
+        seconds.append(now - began)
+    assert seconds[1] < 1.6 * seconds[0]
 
 
 def test_two_refusals_close_together_are_one_event() -> None:
@@ -222,10 +237,11 @@ def test_a_fallen_rate_is_met_directly() -> None:
 def test_a_ramp_comes_after_two_hundred_calls() -> None:
     """Nobody refused for so long, so it is tried whether far more is there."""
     pace = _found(10.0)
+    before = pace.experiments
     now, _ = _run(pace, pace.next_at(), 18.0)
-    assert pace.experiments == 0
+    assert pace.experiments == before
     now, _ = _run(pace, now, 8.0)
-    assert pace.experiments == 1
+    assert pace.experiments == before + 1
 
 
 def test_a_refused_ramp_costs_no_pace() -> None:
@@ -255,10 +271,10 @@ def test_a_pace_that_doubled_is_measured_again() -> None:
 def test_idle_time_teaches_nothing() -> None:
     """An hour with a call a minute makes the pace neither lower nor higher, and a ramp does not begin in it."""
     pace = _found(10.0)
-    before, now = pace.rate, pace.next_at()
+    before, tried, now = pace.rate, pace.experiments, pace.next_at()
     for minute in range(1, 61):
         pace.start(now + 60 * minute, 1, is_pressed=False)
-    assert (pace.rate, pace.experiments) == (before, 0)
+    assert (pace.rate, pace.experiments) == (before, tried)
     _refuse(pace, now + 3661)
     assert pace.rate == pytest.approx(before, rel=0.01)
 
@@ -298,17 +314,26 @@ def test_no_lie_stops_a_worker_for_good() -> None:
 
 
 def test_a_first_burst_is_no_rate() -> None:
-    """What was let in from the first start on has a full bucket in it, so the next opening says what the rate is, and nobody yields."""
+    """What was let in from the first start on has a full bucket in it: a second of its rate. The next opening says what it is."""
     pace = LearnedPace()
     for step in range(22):
         pace.start(step / 20, 1, is_pressed=True)
     pace.reopen(1.0, 0.2, 1.0)
-    assert pace.rate == pytest.approx(20 * 0.998)
+    assert pace.rate == pytest.approx(20 / (1 + 1 - 0.2) * 0.998)
     for step in range(31):
         pace.start(1.0 + step / 15, 1, is_pressed=True)
     pace.refuse(1)
     pace.reopen(4.0, 1.0, 4.0)
     assert pace.rate == pytest.approx((32 - 2 - 1) / 3 * 0.998)
+
+
+def test_a_burst_that_the_shut_has_brought_back_counts() -> None:
+    """Behind a Retry-After of a second the bucket is as full at the opening as at the start: what was let in is the rate."""
+    pace = LearnedPace()
+    for step in range(22):
+        pace.start(step / 20, 1, is_pressed=True)
+    pace.reopen(2.0, 1.0, 2.0)
+    assert pace.rate == pytest.approx(20 / 2 * 0.998)
 
 
 def test_the_asking_call_is_a_start_like_any_other() -> None:
@@ -338,15 +363,49 @@ def test_the_second_opening_for_one_call_is_a_pace() -> None:
     assert pace.rate == pytest.approx(0.1, rel=0.01)
 
 
-def test_a_refused_ramp_leaves_at_most_a_third_undone() -> None:
-    """It reached nearly twice the pace: what is possible is more than a ramp of doubling steps was short of."""
+def _refused_at(pace: LearnedPace, now: float, reached: float) -> float:
+    """Run until a ramp has reached this pace, and refuse it."""
+    now = max(now, pace.next_at())
+    while (pace.rate or 0) < reached:
+        now, _ = _run(pace, now, 0.1)
+    return max(_refuse(pace, now), pace.next_at())
+
+
+def test_a_ramp_that_came_far_has_used_up_a_burst() -> None:
+    """It reached 1.8 times the pace, and that is no pace: before, the pace was raised by a third, and refused three times more."""
     pace = _found(10.0)
-    now = pace.next_at()
-    while (pace.rate or 0) < 17:
-        now, _ = _run(pace, now, 0.25)
+    before = pace.rate or 0
+    _refused_at(pace, pace.next_at(), 18.0)
+    assert 0.85 * before < (pace.rate or 0) < 1.06 * before
+
+
+def test_two_ramps_that_came_far_are_looked_at() -> None:
+    """Perhaps it was no burst: directly after the second one the pace climbs by large steps, and what is let in is the pace."""
+    pace = _found(10.0)
+    now = _refused_at(pace, pace.next_at(), 18.0)
+    now = _refused_at(pace, now, 1.8 * pace._base)
+    base = pace._base
+    now, _ = _run(pace, now, 4.0)
     reached = pace.rate or 0
+    assert reached > 18.0
     _refuse(pace, now)
-    assert (pace.rate or 0) >= reached / 1.4
+    assert 1.2 * base < (pace.rate or 0) < reached
+
+
+def test_what_a_ramp_has_used_up_is_left_out_after_it() -> None:
+    """Five calls of a burst are gone: less is started until the next ramp, unless the shut was as long as they take."""
+    short, long = _found(10.0), _found(10.0)
+    for pace, shut in ((short, 0.25), (long, 2.0)):
+        now = pace.next_at()
+        while (pace.rate or 0) < 16:
+            now, _ = _run(pace, now, 0.1)
+        before = pace._base
+        pace.start(now, 1, is_pressed=True)
+        pace.refuse(1)
+        pace.start(now + shut, 1, is_pressed=True)
+        pace.reopen(now + shut + 0.05, shut, now + shut)
+        assert (pace.rate or 0) < before
+    assert (short.rate or 0) < 0.97 * (long.rate or 0)
 
 
 def test_trap_who_ramps_most_keeps_most() -> None:

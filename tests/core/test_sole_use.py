@@ -7,11 +7,11 @@ import pytest
 from holdgate.core.sole_use import SoleUse
 
 
-def _refused(sole_use: SoleUse, *refusals: tuple[float, float], pace: float = 10.0) -> float | None:
+def _refused(sole_use: SoleUse, *refusals: tuple[float, float], pace: float = 10.0, in_ramp: bool = False) -> float | None:
     """Refusals as pairs of the pace at each and of what was let in. Returns the last answer."""
     limit = None
     for refused_at, let_in in refusals:
-        limit = sole_use.limit(pace, refused_at, let_in)
+        limit = sole_use.limit(pace, refused_at, let_in, in_ramp=in_ramp)
     return limit
 
 
@@ -92,3 +92,22 @@ def test_after_three_doubts_only_what_was_let_in_counts() -> None:
         assert _refused(sole_use, (limit, 1.0), pace=limit) is None
     assert _refused(sole_use, (10.0, 8.0), (10.0, 9.0), (10.0, 8.0), (10.0, 9.0)) is None
     assert _refused(sole_use, (10.0, 9.0), (10.0, 9.0)) == pytest.approx(9.0)
+
+
+def test_trap_a_ramp_takes_the_limit_back_that_it_confirms() -> None:
+    """Its first step is over the limit by next to nothing, and is refused. 200 calls before it were let in: the pace was right."""
+    sole_use = SoleUse()
+    held = _refused(sole_use, (10.0, 9.0), (10.0, 9.0), (10.0, 9.0))
+    assert held is not None
+    assert _refused(sole_use, (held * 1.01, 9.6), pace=held, in_ramp=True) == held
+    assert _refused(sole_use, (held * 1.15, 9.6), pace=held, in_ramp=True) == held
+    assert sole_use.holds
+
+
+def test_a_ramp_that_went_far_confirms_nothing() -> None:
+    """At more than 1.15 times the pace somebody else may have gone, or a burst was saved up: what was let in is compared."""
+    sole_use = SoleUse()
+    held = _refused(sole_use, (10.0, 9.0), (10.0, 9.0), (10.0, 9.0))
+    assert held is not None
+    assert _refused(sole_use, (held * 1.16, 12.0), pace=held, in_ramp=True) is None
+    assert not sole_use.holds

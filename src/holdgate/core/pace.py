@@ -44,8 +44,9 @@ LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and sa
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
 FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
-CLIMB = 0.0043  # a second, over the root of the pace: at one call a second a quarter is regained in a minute
-STEEPER = 0.005  # and above two calls a second at least so much for each more, because a second holds more calls to pay with
+CLIMB = 0.0038  # a second, over the root of the pace: at one call a second a quarter is regained in 66 s; ten that share are refused 2.4 %
+EVENER = 0.010  # from FEW_SHARE on at least so much, times the root of the pace, as a yield is: of two that share none gains by having more
+STEEPER = 0.005  # and from eight calls a second on at least so much for each more, because a second holds more calls to pay with
 REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
 
 RAMP_CALLS = 200  # calls without a refusal before a ramp: with one refusal or two, less than a percent is wasted
@@ -56,11 +57,13 @@ RAMP_SECOND = 1.0
 RAMP_STARTS = 4
 RAMPED = 1.1  # a refusal at this many times the pace under the ramp is the ramp's own
 SHORT_OF = 1.4  # a ramp doubles its steps, so what it reached is over what is possible by less than this, unless a burst was saved up
-SAVED_UP = 1.7  # times the pace a ramp may reach on what a bucket has saved up: up to there only what was let in counts
+SAVED_UP = 1.7  # times the pace a ramp may reach on what a bucket has saved up: twice in a row is looked at
 RAMP_SHARE = 0.25  # of a yield, for a ramp that was refused: its refusal was its own doing, and who has most ramps most
+REPAID = 2.0  # times what a ramp has used up of a burst is left out until the next one: a climb takes half of it back
 CHANGED = 2.0  # and at this many times the dependency is another than it was
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
+FRESH = 1.0  # seconds of its rate that a bucket holds which nobody has used: most services give the burst and the rate as one number
 SURE = 6  # calls that were let in from opening to opening, to believe in a measurement
 EVENT = 3  # fewer between two refusals are one event, for which one yields once
 GUESS_WITHIN = 2.0  # the length of a first shut that is a guess at the interval
@@ -86,7 +89,7 @@ class LearnedPace:
     # fmt: off
     __slots__ = (
         "_age", "_base", "_border", "_cost", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
-        "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "experiments", "rate",
+        "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "_was_far", "experiments", "rate",
     )
     # fmt: on
 
@@ -113,6 +116,7 @@ class LearnedPace:
         self._cost = 0  # refusals in the last ramp
         self._lost = 0.0  # seconds that the last shut has cost: in which the pace would have started calls
         self._is_banned = False  # the last shut was long, and came sooner than a quota is used up
+        self._was_far = False  # the last ramp came as far as a burst does
         self._sole_use = SoleUse()
 
     def free(self, now: float) -> int | None:
@@ -182,16 +186,19 @@ class LearnedPace:
         if self.rate is not None and shut_for >= LONG_FROM and shut_for * self._base > SPARE:
             self._pay(now, shut_for, self.rate, measured)
         elif self._unsure or self.rate is None:
-            self._measure(now, accepted, measured, shut_for)
+            self._measure(now, accepted, busy, shut_for)
         elif accepted < EVENT:
             self._last = now
-        elif (limit := self._sole_use.limit(self._base, self._border, (accepted + 1) / busy)) is not None:
+        elif (limit := self._sole_limit(accepted, busy)) is not None:
             self._begin(now, limit)
         elif self.rate > RAMPED * self._base:
-            self._answer(now, self.rate, measured)
+            self._answer(now, self.rate, measured, shut_for)
         else:
             base = max(measured / FAR_OFF * MARGIN, self._base / 2) if measured < FAR_OFF * self._base else self._base
             self._begin(now, base * (1 - _share(base)))
+
+    def _sole_limit(self, accepted: int, busy: float) -> float | None:
+        return self._sole_use.limit(self._base, self._border, (accepted + 1) / busy, in_ramp=self._age > self._rest)
 
     def _say_nothing(self, now: float, shut_for: float, open_for: float) -> None:
         """Go on as before: after a quota, or a time without demand.
@@ -258,31 +265,45 @@ class LearnedPace:
             self._opened, self._started, self._refused = now, 1, 0
             self._is_first = False
 
-    def _measure(self, now: float, accepted: int, measured: float, shut_for: float) -> None:
-        if accepted >= SURE:
-            self._unsure = self._is_first  # it had a burst in it that had been saved up
-            self._is_first = False
-            self._begin(now, measured)
-            if self._unsure and shut_for >= LONG_FROM:  # a window, or a ban: look soon which of the two
-                self._rest = min(self._rest, max(RAMP_SECONDS, shut_for))
+    def _measure(self, now: float, accepted: int, busy: float, shut_for: float) -> None:
+        if accepted < SURE:
+            # And measure on, over this time and the next. Of so few calls, one less would be much, and a pace that is much too low is
+            # left slowly.
+            self._base = self.rate = max(SLOWEST, max(1, accepted + 1) / busy * MARGIN)
+            self._climb_steeply()
+            self._last = now
             return
-        self._base = self.rate = max(SLOWEST, measured)  # and measure on, over this time and the next
-        self._climb_steeply()
-        self._last = now
+        self._unsure, self._is_first = self._is_first, False
+        # It has a burst in it that had been saved up, but for what the shut has brought back.
+        saved = max(0.0, FRESH - shut_for) if self._unsure else 0.0
+        self._begin(now, accepted / (busy + saved) * MARGIN)
+        if self._unsure and shut_for >= LONG_FROM:  # a window, or a ban: look soon which of the two
+            self._rest = min(self._rest, max(RAMP_SECONDS, shut_for))
+        elif self._unsure:
+            self._climb_steeply()
 
     def _climb_steeply(self) -> None:
         """Ramp from now on, in large steps: what was found so far is a guess, and too low a one is missed for minutes."""
         self._age = self._rest = 0.0
         self._step, self._double = UNSURE_STEP, max(RAMP_SECOND, RAMP_STARTS / self._base)
 
-    def _answer(self, now: float, rate: float, measured: float) -> None:
-        """Take what a ramp has shown."""
-        if rate > CHANGED * self._base:
+    def _answer(self, now: float, rate: float, measured: float, shut_for: float) -> None:
+        """Take what a ramp has shown. What it has used up of a burst is missing after it, unless the shut has brought it back.
+
+        If two in a row came far, that was perhaps no burst: what the service lets in is measured, now that nothing is saved up.
+        """
+        base = self._base
+        if rate > CHANGED * base:
             self._unsure = True
             self._begin(now, rate / CHANGED)
-        else:
-            reached = rate / SHORT_OF if rate > SAVED_UP * self._base else min(measured, rate / SHORT_OF)
-            self._begin(now, max(self._base * (1 - RAMP_SHARE * _share(self._base)), reached))
+            return
+        was_far, self._was_far = self._was_far, rate > SAVED_UP * base
+        owed = REPAID * max(0.0, self._extra - shut_for * base) / RAMP_CALLS
+        share = min(_share(base), RAMP_SHARE * _share(base) + owed)
+        self._begin(now, max(base * (1 - share), min(measured * (1 - owed), rate / SHORT_OF)))
+        if was_far and self._was_far:
+            self._unsure, self._was_far = True, False
+            self._climb_steeply()
 
     def _begin(self, now: float, base: float) -> None:
         self._base = self.rate = base = max(SLOWEST, base)
@@ -299,7 +320,7 @@ class LearnedPace:
         self._age += took
         base = self._base
         if not self._sole_use.holds:
-            climb = min(max(CLIMB / sqrt(base), STEEPER * (base - 1)), YIELD * base * base / REGAIN_CALLS)
+            climb = min(_climb(base), YIELD * base * base / REGAIN_CALLS)
             if self._lost:
                 climb = min(climb, HALF * base / (PAID * self._lost))
             self._base = base = base + took * climb
@@ -315,3 +336,9 @@ class LearnedPace:
 def _share(pace: float) -> float:
     """Return the share of the pace that is yielded for a refusal."""
     return YIELD / sqrt(max(1.0, pace / FEW_SHARE))
+
+
+def _climb(pace: float) -> float:
+    """Return by how much the pace grows in a second."""
+    evener = EVENER * sqrt(pace) if pace > FEW_SHARE else 0.0
+    return max(CLIMB / sqrt(pace), evener, STEEPER * (pace - 1))

@@ -13,7 +13,8 @@ The first is believed before the second: in front of a bucket without room, what
 
 With an answer the pace stays a little under the pace of the refusal, or at what was let in, which is exact or a little less. It does not
 climb. A worker that is refused there nevertheless was wrong: the pace was no limit, or somebody else has come. Then everything begins anew,
-and the next such pace is believed by a little less; after the third doubt only what was let in counts.
+and the next such pace is believed by a little less; after the third doubt only what was let in counts. A ramp that is refused close above
+it confirms it: all the calls before the ramp were let in there.
 
 Among ten that share, three refusals within 1.5 % are rare, and a wrong answer costs one refusal. What it does for who is alone: at one call
 in five seconds, a refusal in 200 calls instead of one in ten.
@@ -41,11 +42,14 @@ class SoleUse:
         self._same_let_in = 0
         self._doubts = 0
 
-    def limit(self, pace: float, refused_at: float, let_in: float) -> float | None:
+    def limit(self, pace: float, refused_at: float, let_in: float, *, in_ramp: bool) -> float | None:
         """Return the pace to stay at, after a refusal. None means that nothing shows one.
 
         `pace` is the one without a ramp, `refused_at` that of the refused call, `let_in` what was let in a second since the last refusal.
+        `in_ramp`: the call was refused while a ramp ran.
         """
+        if self.holds and in_ramp and refused_at <= pace * NEAR:
+            return pace
         was_wrong = self.holds and refused_at <= pace * (1 + SAME)
         if was_wrong:
             self._doubts += 1
