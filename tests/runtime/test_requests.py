@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -237,3 +238,11 @@ async def test_a_request_that_comes_between_two_attempts_counts_for_neither() ->
         await until(lambda: committed(broker) == 1)
 
     assert (attempts, letters.letters) == ([1, 2], [])
+
+
+@in_virtual_time
+async def test_another_time_may_be_a_timedelta() -> None:
+    """As every duration: it was a TypeError, which was charged to the message."""
+    handler = Saying(lambda delivery: delivery.retry(timedelta(seconds=7)) if delivery.attempt == 1 else None)
+    assert await settled(handler) == []
+    assert handler.times[1] - handler.times[0] >= 7.0
