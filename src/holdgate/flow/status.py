@@ -152,6 +152,7 @@ class DependencyStatus(TypedDict):
     name: str
     state: str  # `closed`, `open` or `half_open`
     override: str | None  # what an operator has laid over the state: `forced_open`, `disabled` or `metrics_only`
+    override_until: float | None  # when that ends by itself; null: it does not, or there is none
     since: float | None  # when it came into this state; null: it has been closed since the worker began
     down_since: float | None  # when it left `closed`; null: it is closed
     reason: str | None  # why it left `closed` ([all reasons](states.md#why-a-circuit-opens)); null: it is closed, or an operator did it
@@ -569,6 +570,7 @@ class _Writer:
             "name": name,
             "state": circuit.state.value,
             "override": None if circuit.override is None else circuit.override.value,
+            "override_until": None if circuit.override is None else self.wall.of(_ends(self._snapshot, name)),
             "since": None if change is None else self.wall.at(change.since),
             "down_since": None if change is None else self.wall.of(change.down_since),
             "reason": None if change is None else change.reason,

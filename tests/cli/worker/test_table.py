@@ -155,3 +155,17 @@ def test_an_end_is_told_only_of_what_waits() -> None:
     idle = shown(document(circuit(), sources=(source(),), backlog=waits(0, drained_in=0.0)))
     assert idle.splitlines()[0].rstrip().endswith("· 0 waiting")
     assert "probe now" in shown(document(circuit(state=State.OPEN, open_until=NOW + 0.2)))
+
+
+def test_an_override_that_ends_by_itself_says_when() -> None:
+    """Whichever it is, and however often a probe has failed before."""
+    for override, command in ((Override.DISABLED, "disable"), (Override.METRICS_ONLY, "observe"), (Override.FORCED_OPEN, "force_open")):
+        text = shown(document(circuit(override=override), commands=(hold("payments", NOW + 600, command),)))
+        assert "ends in 10m00s" in text
+        assert "until somebody ends it" not in text
+
+
+def test_what_an_open_transaction_keeps_back_is_listed() -> None:
+    """Nothing holds it, and yet nothing of it comes."""
+    found = document(circuit(), sources=(source(waiting=7),), backlog=waits(48210, readable=0, blocked_for=720.0))
+    assert "an open transaction for 12m00s" in shown(found)

@@ -27,7 +27,9 @@ def render(document: StatusDocument, *, all_sources: bool = False) -> Renderable
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
     parts += [Text(line) for line in _failures(document)]
     chosen = [
-        each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"] or _in_part(each)
+        each
+        for each in document["sources"]
+        if all_sources or each["held"] or each["falling_back"] or each["blocked"] or each["blocked_for"] or _in_part(each)
     ]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
@@ -135,11 +137,12 @@ def _is_led(each: DependencyStatus, agreed: FleetShareStatus) -> bool:
 
 
 def _next(document: StatusDocument, each: DependencyStatus) -> str:
+    if each["override"] is not None:
+        until = each["override_until"]
+        return "until somebody ends it" if until is None else f"ends {soon(until - document['at'])}"
     if each["next_try"] is not None:
         tries = f" ({ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
-        return f"{'ends' if each['override'] else 'probe'} {soon(each['next_try'] - document['at'])}{tries}"
-    if each["override"] is not None:
-        return "until somebody ends it"
+        return f"probe {soon(each['next_try'] - document['at'])}{tries}"
     limits = each["limits"]
     if limits is not None and limits["why"] in {"throttled", "down"} and limits["next_start"] is not None:
         return f"asks {soon(limits['next_start'] - document['at'])}"
@@ -183,6 +186,8 @@ def _because(each: SourceStatus) -> str:
     reasons += _in_part(each)
     if each["blocked"] is not None:
         reasons.append(f"waits behind message {each['blocked']['position']}")
+    if each["blocked_for"]:
+        reasons.append(f"an open transaction for {short(each['blocked_for'])}")
     return ", ".join(reasons) or NONE
 
 

@@ -113,11 +113,11 @@ export function pressureOf(each) {
 }
 
 export function nextOf(each, at) {
+  if (each.override) return each.override_until === null ? "until somebody ends it" : `ends ${soon(each.override_until - at)}`;
   if (each.next_try !== null) {
     const tries = each.failed_tries ? ` (${ordinal(each.failed_tries + 1)})` : "";
-    return `${each.override ? "ends" : "probe"} ${soon(each.next_try - at)}${tries}`;
+    return `probe ${soon(each.next_try - at)}${tries}`;
   }
-  if (each.override) return "until somebody ends it";
   if (each.state === "open" && isLed(each)) return nextForAll(each.fleet, at);
   if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
