@@ -11,6 +11,7 @@ import pytest
 
 from holdgate.runtime.threads import HandlerThreads, start_daemon
 
+
 class _Empty(Exception):
     """A client's error that has a list of what went wrong, and is false as that list is while it is empty."""
 

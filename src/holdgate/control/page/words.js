@@ -157,6 +157,7 @@ export function becauseOf(each) {
   if (each.suspected) parts.push(clean(each.suspected));
   if (each.falling_back) parts.push("falls back");
   if (each.blocked) parts.push(`waits behind message ${each.blocked.position}: ${clean(each.blocked.error)}, failed ${plural(each.blocked.attempts, "time")}`);
+  else if (each.retrying) parts.push(`message ${each.retrying.position} waits for its next try${each.retrying.error ? ` (${clean(each.retrying.error)})` : ""}`);
   if (each.blocked_for) parts.push(`an open transaction for ${short(each.blocked_for)}`);
   return parts.join(", ") || NONE;
 }
@@ -174,6 +175,7 @@ export function stateOfSource(each, at) {
 export function nextOfSource(each, at) {
   if (each.next_try !== null) return soon(each.next_try - at);
   if (each.held) return each.reasons.includes("operator") ? "until somebody ends it" : NONE;
+  if (each.retrying) return soon(each.retrying.next_try - at);
   return each.drain_seconds !== null && each.backlog ? `drained in about ${short(each.drain_seconds)}` : NONE;
 }
 
