@@ -353,15 +353,13 @@ class Guard:
         self._home.close()
 
     async def stop(self) -> None:
-        """Drain every run and return when all have ended. Idempotent. A cancellation ends only the wait, and the runs drain all the same.
+        """Drain every run and return when all have ended. Idempotent, on any loop. A cancellation ends only the wait; all runs drain the same.
 
         In a handler, and in the block of a loop, `stop` returns immediately: no run could end before the handler that waits for its end.
-        May be awaited on any event loop, in any thread.
         """
-        home = self._loop
-        if home is not None and asyncio.get_running_loop() is not home:
-            if not home.is_closed():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(), home))
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            if not self._loop.is_closed():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(), self._loop))
             return
         self._ask_to_stop()
         lane = current_attempt.get()
