@@ -353,7 +353,7 @@ class Guard:
         self._home.close()
 
     async def stop(self) -> None:
-        """Drain every run and return when all have ended. Idempotent, on any loop. A cancellation ends only the wait; all runs drain the same.
+        """Drain every run and return when all have ended. Idempotent, on any loop. A cancellation ends the wait; all runs drain the same.
 
         In a handler, and in the block of a loop, `stop` returns immediately: no run could end before the handler that waits for its end.
         """
