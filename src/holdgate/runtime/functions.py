@@ -96,7 +96,8 @@ async def see_to(result: object) -> None:
     """
     while inspect.isawaitable(result):
         result = await result
-    if isinstance(result, AsyncGeneratorType) or (isinstance(result, GeneratorType) and inspect.getgeneratorstate(result) == "GEN_CREATED"):
+    made: Any = result
+    if isinstance(made, AsyncGeneratorType) or (isinstance(made, GeneratorType) and inspect.getgeneratorstate(made) == "GEN_CREATED"):
         name = named(cast("Any", result))
         raise SettingsError(f"{name} has a `yield`, so that calling it runs nothing: give a handler without one, or one that runs it")
 
