@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from holdgate.errors import SettingsError
 
@@ -97,8 +97,8 @@ async def see_to(result: object) -> None:
     while inspect.isawaitable(result):
         result = await result
     made: Any = result
-    if isinstance(made, AsyncGeneratorType) or (isinstance(made, GeneratorType) and inspect.getgeneratorstate(made) == "GEN_CREATED"):
-        name = named(cast("Any", result))
+    if isinstance(result, AsyncGeneratorType) or (isinstance(result, GeneratorType) and inspect.getgeneratorstate(made) == "GEN_CREATED"):
+        name = named(made)
         raise SettingsError(f"{name} has a `yield`, so that calling it runs nothing: give a handler without one, or one that runs it")
 
 
