@@ -24,6 +24,7 @@ _PARTS = {
     "SourceStatus": "Each of `sources`",
     "PartlyStatus": "`partly` of a source",
     "BlockedStatus": "`blocked` of a source",
+    "RetryStatus": "`retrying` of a source",
     "CommandStatus": "Each of `commands`, and each entry of `/audit`",
     "MemoryStatus": "`memory`",
     "FleetStatus": "`fleet`",

@@ -103,3 +103,12 @@ def test_what_is_no_toml_is_told_with_its_line() -> None:
     """The parser's own words have line and column."""
     with pytest.raises(SettingsError, match=r"some\.toml: is not TOML: .*line 2, column"):
         file_of("seconds = 3\nworkers = two\n")
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_not_read(tmp_path: Path) -> None:
+    """Editors of Windows write it, and nobody sees it: the file was no TOML "at line 1, column 1"."""
+    file = tmp_path / "holdgate.toml"
+    file.write_bytes(b"\xef\xbb\xbf[guard]\r\ndrain_timeout = 5\r\n")
+    read = read_toml(file)
+    assert read.data == {"guard": {"drain_timeout": 5}}
+    assert read.line(("guard", "drain_timeout")) == 2

@@ -165,6 +165,7 @@ async def test_what_cannot_be_carried_out_is_answered_with_the_guards_own_words(
         ({"for": -60}, "for must be a number of seconds above 0"),
         ({"for": "5 minutes"}, "for must be a number"),
         ({"for": True}, "for must be a number"),
+        ({"for": 10**400}, "for must be a number"),
         ({"until": 1}, "hold takes actor, for, reason, target, got 'until' too"),
         ({"x" * 500: 1}, "got 'xxx"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ from tests.control.served import served, until
 
 from holdgate import Guard
 from holdgate.control import Control
-from holdgate.errors import SettingsError
+from holdgate.errors import FleetLogError, SettingsError
 from holdgate.events import CircuitOpened
 from holdgate.ports import ControlPlane
+from holdgate.runtime.fleet import Fleet
+from holdgate.testing.memory import MemoryFleetLog, MemoryLogServer
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,13 @@ async def test_a_control_that_fails_to_take_an_event_harms_nobody(
     assert any(isinstance(event, CircuitOpened) for event in seen)
     assert "raised RuntimeError on CircuitOpened" in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_a_guard_that_cannot_be_entered_gives_its_port_back() -> None:
+    """Its fleet's log is required and is not there: the next try would find the port taken, by nobody."""
+    control = Control(port=0)
+    with pytest.raises(FleetLogError):
+        async with Guard(signals=False, control=control, fleet=Fleet(MemoryFleetLog(MemoryLogServer(exists=False)), required=True)):
+            raise AssertionError
+    assert control.url is None
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("holdgate")]

@@ -212,3 +212,12 @@ def test_the_nearest_of_a_type_is_found() -> None:
     assert find(raised_while_handling(raised_from(ApiError(), outer), inner), Reject) is outer
     assert find(raised_while_handling(ApiError(), inner), Reject) is inner
     assert find(ValueError(), Reject) is None
+
+
+def test_a_group_that_shows_no_member_is_its_own_leaf() -> None:
+    """Thousands of groups within each other, or a class of its own that hides its members."""
+    deep: Exception = ValueError()
+    for _ in range(1100):
+        deep = ExceptionGroup("one more", [deep])
+    assert leaves(deep) == [deep]
+    assert named(deep) == "ExceptionGroup of ExceptionGroup"

@@ -312,3 +312,22 @@ def test_cancellation_is_never_throttled() -> None:
     """Nor is an error of holdgate's own."""
     assert Classifier(throttled=lambda _: True).classify(asyncio.CancelledError()) is None
     assert Classifier(throttled=lambda _: True).classify(CallNotPermitted("payments", None)) is None
+
+
+async def _meets_the_end() -> object:
+    return next(iter(()))
+
+
+def _at_the_end_of_a_coroutine() -> BaseException:
+    try:
+        _meets_the_end().send(None)
+    except RuntimeError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration(), _at_the_end_of_a_coroutine()])
+def test_the_end_of_an_iterator_is_a_mistake_of_the_program(error: BaseException) -> None:
+    """`next(...)` that finds nothing opened a circuit: on its way out of a coroutine Python makes a RuntimeError of it."""
+    assert Classifier().classify(error) is Outcome.IGNORED
+    assert Classifier().classify(RuntimeError("connection is closed")) is Outcome.FAILURE

@@ -10,7 +10,7 @@ import pytest
 from holdgate.core import validation
 from holdgate.errors import SettingsError
 
-NOT_NUMBERS = [True, False, "1", None, float("nan"), float("inf"), -float("inf"), [1]]
+NOT_NUMBERS = [True, False, "1", None, float("nan"), float("inf"), -float("inf"), [1], 10**400]
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=repr)

@@ -13,7 +13,7 @@ from holdgate.flow.explain import Unknown, explain, lasting
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Partition, Queue
-from holdgate.flow.snapshot import PartlyWaiting
+from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting
 
 OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
 HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)
@@ -465,3 +465,18 @@ def test_a_silent_log_is_told_where_nobody_leads_the_circuit() -> None:
     assert words not in explain(document(OPEN, sources=(HELD,), fleet=fleet(agreed(phase="local"))), "orders[3]")
     ordered = fleet(agreed(phase="wait", word="hold", actor="ada", reason="migration"), silent_for=30.0)
     assert words not in explain(document(OPEN, sources=(HELD,), fleet=ordered), "orders[3]")
+
+
+@pytest.mark.parametrize(
+    ("retrying", "words"),
+    [
+        (RetryWaiting(712, 2, "KeyError", NOW + 12), "Message 712 has failed 2 times (KeyError), and is tried again in 12 seconds."),
+        (RetryWaiting(712, 1, "KeyError", NOW + 0.2), "Message 712 has failed 1 time (KeyError), and is tried again within a second."),
+        (RetryWaiting(712, 0, "", NOW + 600), "Message 712 is tried again in 10 minutes, as its handler has asked."),
+        (RetryWaiting(712, 0, "HTTPStatusError 429", NOW + 12), "Message 712 is tried again in 12 seconds after HTTPStatusError 429."),
+    ],
+)
+def test_a_message_that_waits_for_its_next_try_is_named(retrying: RetryWaiting, words: str) -> None:
+    """Nothing holds its source, and yet the others wait."""
+    text = explain(document(circuit(), sources=(source(waiting=7, retrying=retrying),)), "orders[3]")
+    assert text == f"orders[3] is not held. {words} 7 messages wait in this process."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.flow.stage import ORDERS, Message
@@ -113,8 +115,8 @@ def test_the_last_word_of_a_handler_counts() -> None:
     assert delivery.request == HandlerRequest()
 
 
-@pytest.mark.parametrize("after", [0.0, -1.0, math.nan, math.inf])
-def test_another_time_is_a_number_of_seconds(after: float) -> None:
+@pytest.mark.parametrize("after", [0.0, -1.0, math.nan, math.inf, "5s", True, timedelta(0), 10**400])
+def test_another_time_is_a_number_of_seconds(after: Any) -> None:
     """Above 0, and not for ever."""
     with pytest.raises(SettingsError, match=r"retry\(after="):
         Message(ORDERS, 0).retry(after=after)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from tests.flow.stage import ORDERS, Stage, messages, rejected, run_of
 from tests.flow.test_engine_passing import Mixed
@@ -12,6 +10,7 @@ from holdgate.core import State
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import Partition
 from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot, take_snapshot
+from holdgate.flow.waiting import WaitingList
 
 BILLS = Partition("bills", 0)
 
@@ -97,9 +96,10 @@ def test_a_snapshot_tells_the_bound_on_memory() -> None:
     """How many sources wait for room counts only while there is none."""
     memory = Memory(64)
     memory.waiting = 5
-    assert [(seen.memory, seen.held_bytes, seen.waiting_for_room) for seen in (take_snapshot([], memory, Counter(), 0.0),)] == [(64, 0, 0)]
+    seen = take_snapshot([], memory, WaitingList(), 0.0)
+    assert (seen.memory, seen.held_bytes, seen.waiting_for_room) == (64, 0, 0)
     memory.tight = True
-    assert take_snapshot([], memory, Counter(), 0.0).waiting_for_room == 5
+    assert take_snapshot([], memory, WaitingList(), 0.0).waiting_for_room == 5
 
 
 def test_a_snapshot_without_a_word_on_memory_has_none_in_hand() -> None:

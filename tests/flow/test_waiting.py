@@ -627,3 +627,15 @@ def test_two_waits_of_one_place_may_end_at_the_same_instant() -> None:
     waiting.add(delivery, (), 1.0)
 
     assert grants(waiting) == [0]
+
+
+def test_the_next_message_whose_time_comes_is_known_by_place() -> None:
+    """What has left is passed over, and what waits for a slot waits for no time."""
+    waiting, one, other = WaitingList(), place_of(run=free_run()), place_of(run=free_run())
+    late, gone, soon, slot, elsewhere = placed(one, 1), placed(one, 2), placed(one, 3), placed(one, 4), placed(other, 5)
+    for delivery, until in ((late, 9.0), (gone, 1.0), (soon, 5.0), (elsewhere, 7.0)):
+        waiting.add(delivery, (), not_before=until)
+    waiting.add(slot, ())
+    waiting.take_out(gone)
+
+    assert waiting.next_timed() == {one: (soon, 5.0), other: (elsewhere, 7.0)}

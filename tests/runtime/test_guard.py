@@ -22,7 +22,7 @@ from tests.runtime.stage import (
 
 from holdgate import Delivery, Guard, State
 from holdgate.core.events import CircuitOpened
-from holdgate.errors import GuardClosed, IntakeError, SettingsError
+from holdgate.errors import CommandError, GuardClosed, IntakeError, SettingsError
 from holdgate.testing import MemoryIntake, in_virtual_time, run_virtual
 
 ORDER = ORDERS[0]
@@ -484,3 +484,42 @@ async def test_a_run_that_ends_leaves_its_siblings_alone() -> None:
             assert not second.done()
             broker.produce("orders", b"more")
             await until(lambda: len(other.done) == 3)
+
+
+# -- another loop -----------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_on_another_event_loop_is_refused() -> None:
+    """Its timers and wake-ups would come in the wrong thread, and some of them never."""
+    broker = broker_with(2)
+    async with quiet_guard() as guard:
+
+        def elsewhere() -> None:
+            asyncio.run(guard.run(intake(broker), Handler()))
+
+        with pytest.raises(CommandError, match="entered on another event loop"):
+            await asyncio.to_thread(elsewhere)
+    assert not broker.ledger.positions("delivered", ORDER)
+
+
+async def test_a_guard_may_be_stopped_from_another_event_loop() -> None:
+    """A thread of the program waits for the drain there, and is woken at its end."""
+    broker = broker_with(2)
+    async with quiet_guard() as guard, running(guard.run(intake(broker), Handler())) as run:
+        async with asyncio.timeout(60):
+            while broker.committed(GROUP).get(ORDER) != 2:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(lambda: asyncio.run(guard.stop()))
+            await run
+    await asyncio.to_thread(lambda: asyncio.run(guard.stop()))  # and afterwards it has nothing to do
+
+
+def test_a_guard_whose_event_loop_is_closed_has_stopped() -> None:
+    """Nobody could answer any more."""
+
+    async def enter(guard: Guard) -> None:
+        await guard.__aenter__()
+
+    guard = Guard(signals=False)
+    asyncio.run(enter(guard))
+    asyncio.run(guard.stop())

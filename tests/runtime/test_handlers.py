@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -127,7 +128,114 @@ class _PlainCallable:
 )
 def test_the_colour_is_seen_through_wrappers(handler: Any, is_async: bool) -> None:
     """Async handlers run on the loop, plain ones in a thread, whatever they are dressed in."""
-    assert (Handlers(handler, intake(), None).of(ORDER) is handler) is is_async
+    found = Handlers(handler, intake(), None).of(ORDER)
+    assert (getattr(found, "__name__", "itself") != "in_thread") is is_async
+
+
+def _logged(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def wrapper(delivery: Delivery[Any]) -> Any:
+        return fn(delivery)
+
+    return wrapper
+
+
+class _Work:
+    """Handlers that return their work instead of doing it, in every way that a stranger has found."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    async def work(self, delivery: Delivery[Any]) -> None:
+        await asyncio.sleep(0.01)
+        self.seen.append(delivery.position)
+
+    async def without_await(self, delivery: Delivery[Any]) -> object:
+        return self.work(delivery)
+
+    async def as_a_task(self, delivery: Delivery[Any]) -> object:
+        return asyncio.create_task(self.work(delivery))
+
+    async def twice(self, delivery: Delivery[Any]) -> object:
+        return self.without_await(delivery)
+
+    def run_to_the_end(self) -> Callable[..., Any]:
+        @functools.wraps(self.work)
+        def wrapper(delivery: Delivery[Any]) -> None:
+            self.seen.append(delivery.position)
+
+        return wrapper
+
+    @property
+    def all(self) -> dict[str, Callable[..., Any]]:
+        plain = {"without await": self.without_await, "task": self.as_a_task, "twice": self.twice, "logged": _logged(self.without_await)}
+        return {**plain, "run to its end": self.run_to_the_end()}
+
+
+@pytest.mark.parametrize("way", list(_Work().all))
+@pytest.mark.parametrize("apart", [False, True])
+@in_virtual_time
+async def test_work_that_a_handler_returns_is_done_before_its_message_is_settled(way: str, apart: bool) -> None:
+    """`return charge(delivery)` without an await: every message was acknowledged, and nothing had been done."""
+    color: ContextVar[int] = ContextVar("color", default=-1)
+    does = _Work()
+    handler = does.all[way]
+
+    async def in_color(delivery: Delivery[Any]) -> object:
+        color.set(delivery.position)
+        return handler(delivery)
+
+    broker = broker_with(3)
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), in_color if apart else handler)):
+        await until(lambda: broker.committed(GROUP) == {ORDER: 3})
+    assert does.seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("handler", "name"),
+    [(_logged(_yielding), "_yielding"), (_logged(_yielding_plainly), "_yielding_plainly"), (lambda _: (each for each in ()), "<genexpr>")],
+)
+@in_virtual_time
+async def test_a_handler_that_returns_a_generator_ends_the_run(handler: Any, name: str) -> None:
+    """Behind a decorator nobody sees the `yield` before the first call. Then it is refused, and not a message is settled."""
+    broker = broker_with(3)
+    async with quiet_guard() as guard:
+        with pytest.raises(SettingsError, match=f"{name} has a `yield`, so that calling it runs nothing"):
+            async with asyncio.timeout(60):
+                await guard.run(MemoryIntake(broker, topics=["orders"]), handler)
+    assert broker.committed(GROUP).get(ORDER, 0) == 0
+
+
+@in_virtual_time
+async def test_a_generator_that_has_begun_is_a_result_like_any_other() -> None:
+    """Somebody has run it: what is left of it is nobody's affair."""
+    broker = broker_with(1)
+
+    async def handle(_: Delivery[Any]) -> object:
+        begun = iter([1, 2])
+        steps = (each for each in begun)
+        next(steps)
+        return steps
+
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), handle)):
+        await until(lambda: broker.committed(GROUP) == {ORDER: 1})
+
+
+@in_virtual_time
+async def test_work_that_a_handler_of_batches_returns_is_done() -> None:
+    """The same for batches."""
+    broker, seen = broker_with(4), []
+
+    async def work(deliveries: Any) -> None:
+        await asyncio.sleep(0.01)
+        seen.extend(each.position for each in deliveries)
+
+    async def handle(deliveries: Any) -> object:
+        return work(deliveries)
+
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), handle, batch=2)):
+        await until(lambda: broker.committed(GROUP) == {ORDER: 4})
+    assert seen == [0, 1, 2, 3]
 
 
 def test_a_mapping_goes_by_topic() -> None:

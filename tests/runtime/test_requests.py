@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.runtime.stage import GROUP, ORDERS, Down, Handler, Wrong, broker_with
 from holdgate import Delivery, RetryPolicy, State
 from holdgate.errors import CallNotPermitted, SettingsError
 from holdgate.events import MessageSkipped
+from holdgate.flow.snapshot import RetryWaiting
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, in_virtual_time
 
 ORDER = ORDERS[0]
@@ -237,3 +239,39 @@ async def test_a_request_that_comes_between_two_attempts_counts_for_neither() ->
         await until(lambda: committed(broker) == 1)
 
     assert (attempts, letters.letters) == ([1, 2], [])
+
+
+@in_virtual_time
+async def test_another_time_may_be_a_timedelta() -> None:
+    """As every duration: it was a TypeError, which was charged to the message."""
+    handler = Saying(lambda delivery: delivery.retry(timedelta(seconds=7)) if delivery.attempt == 1 else None)
+    assert await settled(handler) == []
+    assert handler.times[1] - handler.times[0] >= 7.0
+
+
+@in_virtual_time
+async def test_a_message_that_waits_for_its_next_try_is_shown() -> None:
+    """Nothing holds its source: else what waits behind it would have no reason."""
+    words: list[Callable[[Delivery[Any]], None]] = [_fails, lambda delivery: delivery.retry(after=600)]
+    broker = broker_with(4)
+    source = MemoryIntake(broker, topics=["orders"])
+    async with quiet_guard() as guard, running(guard.run(source, Saying(lambda delivery: words[delivery.attempt - 1](delivery)))):
+
+        def seen() -> RetryWaiting | None:
+            of_source = guard.snapshot().sources.get(ORDERS[0])
+            return None if of_source is None else of_source.retrying
+
+        await until(lambda: seen() is not None)
+        first = seen()
+        assert first is not None
+        assert (first.position, first.failures, first.error) == (1, 1, "Wrong")
+        assert 0 < first.at - guard.now() < 1
+        await until(lambda: (later := seen()) is not None and later.at - guard.now() > 60)
+        second = seen()
+        assert second is not None
+        assert (second.position, second.failures) == (1, 1)
+        assert 590 < second.at - guard.now() <= 600
+
+
+def _fails(_: Delivery[Any]) -> None:
+    raise Wrong

@@ -11,6 +11,19 @@ import pytest
 
 from holdgate.runtime.threads import HandlerThreads, start_daemon
 
+
+class _Empty(Exception):
+    """A client's error that has a list of what went wrong, and is false as that list is while it is empty."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class _NoTruth(Exception):
+    def __bool__(self) -> bool:
+        raise ValueError("neither")
+
+
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
 
 
@@ -278,3 +291,14 @@ async def test_nobody_waits_for_a_daemon(gate: threading.Event) -> None:
     gate.set()
     await call.ended()
     assert names == [("holdgate-probe-payments", True)]
+
+
+@pytest.mark.parametrize("kind", [_Empty, _NoTruth])
+async def test_an_exception_that_is_false_is_raised_as_any_other(threads: HandlerThreads, kind: type[Exception]) -> None:
+    """Python's own Future takes it for no exception, and its call for one that has returned: its message would be acknowledged."""
+
+    def fail() -> None:
+        raise kind
+
+    with pytest.raises(kind):
+        await threads.start(fail).result()

@@ -179,3 +179,18 @@ def test_a_number_has_its_noun() -> None:
 def test_sources_are_named_by_topic_and_queue() -> None:
     """Numbers in order, topics in the order of their first mention."""
     assert sources([Partition("b", 1), Queue("mail"), Partition("a", 0), Partition("b", 0)]) == "b[0,1], mail, a[0]"
+
+
+def test_where_only_libraries_show_the_cause_knows_the_place() -> None:
+    """`next(...)` in a coroutine: the RuntimeError is made where the coroutine ends."""
+
+    def finds_nothing() -> object:
+        return next(iter(()))
+
+    try:
+        finds_nothing()
+    except StopIteration as end:
+        wrapped = RuntimeError("coroutine raised StopIteration")
+        wrapped.__cause__ = end
+    assert whereabouts(wrapped).startswith("test_wording.py:")
+    assert whereabouts(RuntimeError()) == "an unknown place"

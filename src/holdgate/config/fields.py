@@ -204,13 +204,20 @@ def _one(value: object, hint: Any) -> object:
         return value
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_plain(item, get_args(hint)[0]) for item in cast("list[object]", value))
-    if hint is float and type(value) in {int, float} and math.isfinite(cast("float", value)):
+    if hint is float and type(value) in {int, float} and _is_finite(cast("float", value)):
         return float(cast("float", value))
     if hint in {int, str, bool} and type(value) is hint:
         return value
     if isinstance(value, Said):
         return _one(_meant(value, hint), hint)
     raise Misfit
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _meant(said: Said, hint: Any) -> object:

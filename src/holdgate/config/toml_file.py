@@ -113,7 +113,7 @@ class Problems:
 def read_toml(path: Path) -> TomlFile:
     """Read it. Raises SettingsError for a file that cannot be read, or is no TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a mark, which is no TOML
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"{path}: cannot be read: {reason}") from None

@@ -11,6 +11,7 @@ unknown or of the wrong type is refused, and then nothing has happened.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -130,7 +131,8 @@ def _text(given: Mapping[str, Any], name: str) -> str:
 def _duration(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    # As an int it may have thousands of digits.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise Denied(422, "for must be a number of seconds above 0, or null for no end")
     return float(value)
 

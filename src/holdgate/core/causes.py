@@ -77,13 +77,13 @@ def named(exception: BaseException, name_of: Callable[[type], str] = attrgetter(
 def leaves(exception: BaseException) -> list[BaseException]:
     """Return the members of a group that are not groups themselves, the nearest first. Any other exception is its own leaf.
 
-    As with `chain_of`, a group of very many is not looked through to its end.
+    As with `chain_of`, a group of very many is not looked through to its end. One that shows no member is its own leaf, too.
     """
     found: list[BaseException] = [exception]
     for each in found:
         if is_group(each) and len(found) < _MOST:
             found.extend(each.exceptions)
-    return [each for each in found if not is_group(each)]
+    return [each for each in found if not is_group(each)] or [exception]
 
 
 def is_group(exception: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:

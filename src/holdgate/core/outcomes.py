@@ -24,6 +24,8 @@ NEVER_OUTCOMES = (CallNotPermitted, Reject)
 # - TypeError, AttributeError, NameError, LookupError (KeyError, IndexError): a misspelt name, a field that is missing.
 # - AssertionError, NotImplementedError, ImportError, RecursionError: the code says so itself, or was deployed without a part of it.
 # - ValueError, ArithmeticError, SyntaxError: a value that cannot be read. JSON, Unicode, Decimal, XML and pydantic raise subclasses.
+# - StopIteration, StopAsyncIteration: `next(...)` of something that has nothing. Python makes a RuntimeError of it on its way out of a
+#   coroutine, and that one counts here, too.
 #
 # RuntimeError, EOFError and MemoryError are missing on purpose: clients raise the first two when a connection is closed, and the third
 # is the machine's.
@@ -39,11 +41,17 @@ PROGRAM_ERRORS = (
     ValueError,
     ArithmeticError,
     SyntaxError,
+    StopIteration,
+    StopAsyncIteration,
 )
+
+_AT_THE_END = (StopIteration, StopAsyncIteration)
 
 
 def is_program_error(error: BaseException) -> bool:
     """Return whether an exception is one of PROGRAM_ERRORS, and no OSError: a certificate that is not valid is a ValueError, too."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, _AT_THE_END):  # PEP 479
+        return True
     return isinstance(error, PROGRAM_ERRORS) and not isinstance(error, OSError)
 
 

@@ -51,9 +51,13 @@ def number(name: str, value: object) -> float:
     """Return the value as a finite float. A bool is refused: True is not one second."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SettingsError(f"{name} must be a number, got {value!r}")
-    if not isfinite(value):
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        found = inf
+    if not isfinite(found):
         raise SettingsError(f"{name} must be a finite number, got {value!r}")
-    return value if isinstance(value, Usual) else float(value)
+    return value if isinstance(value, Usual) else found
 
 
 def seconds(name: str, value: object) -> float:

@@ -582,7 +582,7 @@ class Engine:
     def snapshot(self, now: float) -> Snapshot:
         """Return the read model at `now`."""
         in_force = self._commands.in_force if self._commands.pending else ()
-        return take_snapshot(self.gates.values(), self.memory, self._waiting.by_assignment(), now, in_force)
+        return take_snapshot(self.gates.values(), self.memory, self._waiting, now, in_force)
 
     def listed(self) -> Counter[Assignment]:
         """Return how many messages are on the waiting list, by assignment: for time, for a slot, or for a lane. Walks the whole list."""

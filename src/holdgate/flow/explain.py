@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, SourceStatus, StatusDocument
+from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, RetryStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -103,7 +103,19 @@ def _of_source(document: StatusDocument, source: SourceStatus) -> str:
     sentences = _held(document, source) if source["held"] else _not_held(document, source)
     if source["blocked"] is not None and source["blocked"]["suspect"]:
         sentences.append(_suspect(source["blocked"]))
+    elif source["retrying"] is not None:
+        sentences.append(_retrying(document, source["retrying"]))
     return " ".join([*sentences, _waiting(document, source)])
+
+
+def _retrying(document: StatusDocument, retrying: RetryStatus) -> str:
+    wait = retrying["next_try"] - document["at"]
+    when = f"in {lasting(wait)}" if wait >= 1 else "within a second"
+    if retrying["failures"]:
+        times = _count(retrying["failures"], "time")
+        return f"Message {retrying['position']} has failed {times} ({retrying['error']}), and is tried again {when}."
+    why = f" after {retrying['error']}" if retrying["error"] else ", as its handler has asked"
+    return f"Message {retrying['position']} is tried again {when}{why}."
 
 
 def _suspect(blocked: BlockedStatus) -> str:

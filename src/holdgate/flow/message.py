@@ -13,13 +13,16 @@ What is ugly: the engine's marks of a delivery are typed `Any`, because their cl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
+from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError, UnknownAttribute
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -218,14 +221,15 @@ class Delivery(Generic[M]):
         """
         self.request = HandlerRequest(reason=reason)
 
-    def retry(self, after: float | None = None) -> None:
+    def retry(self, after: float | timedelta | None = None) -> None:
         """Try this message again, from its handler, though the handler may return. It keeps its position, and nothing is charged.
 
-        `after` is in seconds, above 0; None means the policy's next backoff. Raises SettingsError.
+        `after` is in seconds, above 0, or a timedelta; None means the policy's next backoff. Raises SettingsError.
         """
-        if after is not None and not 0 < after < math.inf:
-            raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0")
-        self.request = HandlerRequest(after=after)
+        try:
+            self.request = HandlerRequest(after=None if after is None else seconds("after", after))
+        except SettingsError:
+            raise SettingsError(f"retry(after={after!r}) must be a number of seconds above 0, or a timedelta") from None
 
     def __repr__(self) -> str:
         # No payload, key or header: a repr ends up in logs.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Protocol
 
 from holdgate.core import CircuitSnapshot
 from holdgate.fleet.snapshot import FleetSnapshot
@@ -13,7 +14,7 @@ from holdgate.flow.events import CommandGiven
 from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
-from holdgate.flow.message import Source
+from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.state import Assignment
 
 _NO_FAILURES: Mapping[str, tuple[FailureKind, ...]] = MappingProxyType({})
@@ -45,6 +46,32 @@ class PartlyWaiting:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryWaiting:
+    """A message that waits for its next try, by time alone: `at` is the monotonic second of that.
+
+    `failures` counts the attempts that have failed, and `error` is the type of the last exception. Empty means that it has not failed: its
+    handler has asked for another time.
+    """
+
+    position: int
+    failures: int
+    error: str
+    at: float
+
+
+class WaitingMessages(Protocol):
+    """What a snapshot reads of the waiting list."""
+
+    def by_assignment(self) -> Counter[Assignment]:
+        """Return how many messages wait, by assignment."""
+        ...
+
+    def next_timed(self) -> Mapping[Assignment, tuple[AnyDelivery, float]]:
+        """Return, for each assignment of which messages wait for time alone, the one whose time comes first, and that time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSnapshot:
     """One assigned source.
 
@@ -54,6 +81,7 @@ class SourceSnapshot:
     `needs` are those of all its messages, or what a message of it may need. `waits_for` are dependencies that some messages of it wait for
     and others do not need; they hold it only if nothing else may start. `held_bytes` is about what its messages take here, waiting and in
     work. `partly` says how many messages wait so; None means that all of them need the same, and none waits for anything else.
+    `retrying` is the message that waits for its next try, of several the first; None means that none does.
     """
 
     source: Source
@@ -69,6 +97,7 @@ class SourceSnapshot:
     waits_for: tuple[str, ...] = ()
     held_bytes: int = 0
     partly: PartlyWaiting | None = None
+    retrying: RetryWaiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +128,11 @@ class Snapshot:
 
 
 def take_snapshot(
-    gates: Iterable[Gate], memory: Memory, listed: Counter[Assignment], now: float, commands: tuple[CommandGiven, ...] = ()
+    gates: Iterable[Gate], memory: Memory, waiting: WaitingMessages, now: float, commands: tuple[CommandGiven, ...] = ()
 ) -> Snapshot:
-    """Return everything at `now`; `listed` counts the messages on the waiting list. If two runs read a source, the later one is shown."""
-    sources = [_source(assignment, listed.get(assignment, 0)) for assignment in memory.assignments()]
+    """Return everything at `now`. If two runs read a source, the later one is shown."""
+    listed, timed = waiting.by_assignment(), waiting.next_timed()
+    sources = [_source(assignment, listed.get(assignment, 0), timed.get(assignment)) for assignment in memory.assignments()]
     return Snapshot(
         now,
         MappingProxyType({gate.name: _dependency(gate, now) for gate in gates}),
@@ -119,7 +149,7 @@ def _dependency(gate: Gate, now: float) -> CircuitSnapshot:
     return seen if gate.keys is None else replace(seen, keys=gate.keys.snapshot())
 
 
-def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
+def _source(assignment: Assignment, listed: int, timed: tuple[AnyDelivery, float] | None) -> SourceSnapshot:
     plan, inbox, reasons = assignment.plan, assignment.inbox, assignment.plan.reasons
     undeclared = assignment.undeclared_waiting
     # By position: ten thousand sources are made at a time, and keywords would be a sixth of that.
@@ -137,6 +167,16 @@ def _source(assignment: Assignment, listed: int) -> SourceSnapshot:
         tuple(gate.name for gate in undeclared) if undeclared else (),
         assignment.weigh() if assignment.weights.most else 0,
         _partly(assignment) if assignment.by_message or undeclared else None,
+        None if timed is None else _retrying(*timed),
+    )
+
+
+def _retrying(delivery: AnyDelivery, at: float) -> RetryWaiting:
+    history = delivery.history
+    return (
+        RetryWaiting(delivery.position, 0, "", at)
+        if history is None
+        else RetryWaiting(delivery.position, history.failures, history.error, at)
     )
 
 

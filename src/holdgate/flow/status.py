@@ -27,7 +27,7 @@ from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
 from holdgate.flow.plan import CIRCUIT, KEY, LIMIT
-from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
 
@@ -152,6 +152,7 @@ class DependencyStatus(TypedDict):
     name: str
     state: str  # `closed`, `open` or `half_open`
     override: str | None  # what an operator has laid over the state: `forced_open`, `disabled` or `metrics_only`
+    override_until: float | None  # when that ends by itself; null: it does not, or there is none
     since: float | None  # when it came into this state; null: it has been closed since the worker began
     down_since: float | None  # when it left `closed`; null: it is closed
     reason: str | None  # why it left `closed` ([all reasons](states.md#why-a-circuit-opens)); null: it is closed, or an operator did it
@@ -191,6 +192,15 @@ class BlockedStatus(TypedDict):
     throttled: bool  # true: a limit has refused it so often in a row; it has not failed, and is tried again
 
 
+class RetryStatus(TypedDict):
+    """A message that waits for its next try, by time alone."""
+
+    position: int  # Kafka's offset, RabbitMQ's delivery tag
+    failures: int  # how often it has failed
+    error: str  # the type of its last exception; empty: its handler has asked for another time
+    next_try: float  # when that is
+
+
 class PartlyStatus(TypedDict):
     """Messages of a source that wait for a dependency which not all of its messages need."""
 
@@ -225,6 +235,7 @@ class SourceStatus(TypedDict):
     falling_back: bool  # its messages go to the fallback now
     fallbacks: int  # how many have done so in this assignment
     blocked: BlockedStatus | None  # the message that it waits behind
+    retrying: RetryStatus | None  # the message that waits for its next try, of several the first; null: none does
     suspected: str | None  # the exception type of an outage that no dependency claims, with the status of its HTTP answer
 
 
@@ -569,6 +580,7 @@ class _Writer:
             "name": name,
             "state": circuit.state.value,
             "override": None if circuit.override is None else circuit.override.value,
+            "override_until": None if circuit.override is None else self.wall.of(_ends(self._snapshot, name)),
             "since": None if change is None else self.wall.at(change.since),
             "down_since": None if change is None else self.wall.of(change.down_since),
             "reason": None if change is None else change.reason,
@@ -645,8 +657,12 @@ class _Writer:
             "falling_back": seen.falling_back,
             "fallbacks": seen.fallbacks,
             "blocked": self._blocked(source) if self._is_any_named else None,
+            "retrying": None if seen.retrying is None else self._retrying(seen.retrying),
             "suspected": None if suspected is None else suspected.what,
         }
+
+    def _retrying(self, seen: RetryWaiting) -> RetryStatus:
+        return {"position": seen.position, "failures": seen.failures, "error": seen.error, "next_try": self.wall.at(seen.at)}
 
     def _blocked(self, source: Source) -> BlockedStatus | None:
         event = self._history.blocked(source, self._snapshot.at)

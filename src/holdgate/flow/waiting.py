@@ -240,6 +240,14 @@ class WaitingList:
             messages[delivery.assignment] += messages_in(delivery)
         return messages
 
+    def next_timed(self) -> dict[Assignment, tuple[AnyDelivery, float]]:
+        """Return, for each assignment of which messages wait for time alone, the one whose time comes first, and that time."""
+        found: dict[Assignment, tuple[AnyDelivery, float]] = {}
+        for at, _, waiting in sorted(self._timed):
+            if self._waits_for_time(waiting):
+                found.setdefault(waiting.delivery.assignment, (waiting.delivery, at))
+        return found
+
     def next_deadline(self) -> float | None:
         """Return when the first wait for time ends; None means that there is none."""
         while self._timed and not self._waits_for_time(self._timed[0][2]):

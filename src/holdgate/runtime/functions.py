@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
 
 from holdgate.errors import SettingsError
@@ -87,6 +87,30 @@ def apply_sync(fn: Callable[..., T], *args: Any) -> T:
 def apply_async(fn: Callable[..., Awaitable[T]], *args: Any) -> Awaitable[T]:
     """Call an async function, and return what is to be awaited. Raises SettingsError for a plain one."""
     return awaitable(fn, fn(*args))
+
+
+async def see_to(result: object) -> None:
+    """Do what a handler has returned instead of doing it: `return charge(delivery)` without an await, or a wrapper that passes it on.
+
+    Raises SettingsError for a generator that has not begun. Nobody would ever run it, and each of its messages would be settled.
+    """
+    while inspect.isawaitable(result):
+        result = await result
+    made: Any = result
+    if isinstance(result, AsyncGeneratorType) or (isinstance(result, GeneratorType) and inspect.getgeneratorstate(made) == "GEN_CREATED"):
+        name = named(made)
+        raise SettingsError(f"{name} has a `yield`, so that calling it runs nothing: give a handler without one, or one that runs it")
+
+
+def seen_to(handler: Callable[[T], Awaitable[object]]) -> Callable[[T], Awaitable[None]]:
+    """Return the handler together with `see_to`, for a caller that gives both one context."""
+
+    async def handled(given: T) -> None:
+        result = await handler(given)
+        if result is not None:
+            await see_to(result)
+
+    return handled
 
 
 async def answer_with(answer: Any) -> Any:

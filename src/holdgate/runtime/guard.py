@@ -170,11 +170,19 @@ class Guard:
                 self._adopt(dependency)
             if self._control is not None:
                 self._control.opened(self)
-            await self.fleet.start()
+            await self._join_fleet()
         except BaseException:
             self._release()
             raise
         return self
+
+    async def _join_fleet(self) -> None:
+        try:
+            await self.fleet.start()
+        except BaseException:
+            if self._control is not None:  # it listens already, and would keep its port from the next guard
+                await self._control.closed()
+            raise
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if exit_in(error) is not None:  # the process ends: wait for no handler
@@ -345,10 +353,14 @@ class Guard:
         self._home.close()
 
     async def stop(self) -> None:
-        """Drain every run and return when all have ended. Idempotent. A cancellation ends only the wait, and the runs drain all the same.
+        """Drain every run and return when all have ended. Idempotent, on any loop. A cancellation ends the wait; all runs drain the same.
 
         In a handler, and in the block of a loop, `stop` returns immediately: no run could end before the handler that waits for its end.
         """
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            if not self._loop.is_closed():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(), self._loop))
+            return
         self._ask_to_stop()
         lane = current_attempt.get()
         if isinstance(lane, Lane) and lane.started and lane.worker.engine is self.engine:
@@ -577,6 +589,8 @@ class Guard:
     def new_worker(self, intake: Intake[Any], plans: RunSettings, handler_of: Callable[[Source], Handler]) -> Worker:
         """Make the worker of a planned run, which `start` begins. Raises GuardClosed when the guard has stopped since the planning."""
         self._must_be_open()
+        if asyncio.get_running_loop() is not self._loop:
+            raise CommandError("the guard was entered on another event loop, and belongs to that: run this there, or make a Guard here")
         for dependency in plans.dependencies:
             self._adopt(dependency)
         self.engine.add_run(plans.run)

@@ -16,7 +16,7 @@ from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.functions import is_async
+from holdgate.runtime.functions import is_async, see_to
 from holdgate.runtime.lane import Lane, TaskLane
 from holdgate.runtime.threads import HandlerThreads
 
@@ -70,8 +70,16 @@ class Handlers:
 
     def _prepared(self, handler: AnyHandler, where: str) -> Handler:
         check_handler(handler, where)
-        if is_async(handler, through_wrappers=True):
+        if is_async(handler):
             return handler
+        if is_async(handler, through_wrappers=True):
+
+            async def on_the_loop(delivery: AnyDelivery) -> None:
+                result = handler(delivery)
+                if result is not None:  # else the wrapper has run it to its end
+                    await see_to(result)
+
+            return on_the_loop
 
         async def in_thread(delivery: AnyDelivery) -> None:
             threads = self._threads = self._threads or HandlerThreads(self._size, "handler")
@@ -83,8 +91,8 @@ class Handlers:
                 if not call.withdraw() and isinstance(lane, TaskLane):
                     lane.leave(call)
                 raise
-            if inspect.isawaitable(result):  # a plain function in front of an async one, such as a lambda
-                await result
+            if result is not None:  # a plain function in front of an async one, such as a lambda
+                await see_to(result)
 
         return in_thread
 
@@ -123,7 +131,9 @@ class Tracing:
         async def in_span(delivery: AnyDelivery) -> None:
             attempt = begin(attempted, delivery, fallback=fallback)
             try:
-                await handler(delivery)
+                result = await handler(delivery)
+                if result is not None:
+                    await see_to(result)
             except BaseException as error:
                 self.end(attempt, error)
                 raise

@@ -39,6 +39,7 @@ from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Settlement
 from holdgate.flow.policy import Verdict
 from holdgate.runtime.calling import current_attempt
+from holdgate.runtime.functions import see_to, seen_to
 from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
@@ -438,7 +439,7 @@ class TaskLane(Lane):
         """Return the handler as it is, or one that runs in a context of its own each time."""
         if not self.worker.apart:
             return handler
-        return lambda delivery: in_context(self._clean.copy(), handler, delivery)
+        return lambda delivery: in_context(self._clean.copy(), seen_to(handler), delivery)
 
     async def _run(self) -> None:
         while not (self.worker.closed or self.spent):
@@ -471,7 +472,7 @@ class TaskLane(Lane):
             self._leftover = None
             self.worker.lanes_lent -= gone
 
-    async def _work(self, delivery: AnyDelivery) -> None:
+    async def _work(self, delivery: AnyDelivery) -> None:  # noqa: C901 - every message runs through this loop: a call would cost more
         """Run this delivery and those of its source that follow, for a slice."""
         assignment = delivery.assignment
         if assignment.going:  # between the grant and now the source went away
@@ -491,7 +492,9 @@ class TaskLane(Lane):
         self.started = True
         for left in range(_SLICE, 0, -1):
             try:
-                await handler(delivery)
+                result = await handler(delivery)
+                if result is not None:
+                    await see_to(result)
             except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside
                 self._raised(delivery, error)
                 return
@@ -664,7 +667,9 @@ class BatchLane(TaskLane):
         self.started = True
         self.since = self.worker.now()
         try:
-            await handler(cast("AnyDelivery", items))  # the handler of a run with batches takes this
+            result = await handler(cast("AnyDelivery", items))  # the handler of a run with batches takes this
+            if result is not None:
+                await see_to(result)
         except BaseException as error:  # noqa: BLE001 - every end is a verdict; what is not the handler's is raised again inside
             self._raised(delivery, error)
             return

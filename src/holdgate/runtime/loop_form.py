@@ -17,6 +17,9 @@ from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import RunHost, Worker, has_opened, log_end, raise_end
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
 
 def _no_handler(source: Source) -> NoReturn:
     raise CommandError(f"{source} is read by a loop, which has no handler")
@@ -94,8 +97,9 @@ class LoopDelivery:
         """Reject, from inside the block, a message that can never be processed. The message goes where rejected messages go."""
         self._delivery.reject(reason)
 
-    def retry(self, after: float | None = None) -> None:
-        """Ask, from inside the block, for another try after so many seconds above 0. None means the policy's next backoff."""
+    def retry(self, after: float | timedelta | None = None) -> None:
+        """Ask, from inside the block, for another try after so many seconds above 0, or a timedelta. None means the policy's next
+        backoff."""
         self._delivery.retry(after)
 
     async def __aenter__(self) -> Self:

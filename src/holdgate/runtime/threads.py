@@ -53,10 +53,13 @@ class ThreadCall(Generic[T]):
         await self.ended()
         if self._job.cancelled():
             raise asyncio.CancelledError
-        try:
+        error = self._job.exception()
+        if error is None:
             return self._job.result()
+        try:
+            raise error  # not by `job.result()`, which loses what is false (findings/futures_lose_false_exceptions.sh)
         finally:
-            del self  # as in `_make`: what it raises has this frame in its traceback
+            del self, error  # as in `_make`: what it raises has this frame in its traceback
 
     async def ended(self) -> None:
         """Wait until the thread has come back, or the call was withdrawn. The result is not looked at."""

@@ -138,17 +138,28 @@ def _not_the_users() -> tuple[str, ...]:
 
 
 def whereabouts(error: BaseException) -> str:
-    """Return `file:line` of the innermost line outside of libraries, or of the innermost of all; of a group, that of its first member."""
+    """Return `file:line` of the innermost line outside of libraries, or of the innermost of all; of a group, that of its first member.
+
+    Where nothing but libraries shows, its cause may know better: a `StopIteration` becomes a RuntimeError far from the line that raised it.
+    """
     if isinstance(error, RaisedElsewhere):
         return error.place
     error = _telling(error)
-    # Not `extract_tb`, which reads the lines of source, too: an outage brings many of these.
-    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [place for place in places if not place[0].startswith(_not_the_users())]
-    if not places:
+    places = _places(error)
+    own = _own(places) or ([] if error.__cause__ is None else _own(_places(error.__cause__)))
+    if not (own or places):
         return "an unknown place"
     file, line = (own or places)[-1]
     return f"{_short(file)}:{line}"
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    # Not `extract_tb`, which reads the lines of source, too: an outage brings many of these.
+    return [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+
+
+def _own(places: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [place for place in places if not place[0].startswith(_not_the_users())]
 
 
 def _short(file: str) -> str:

@@ -28,6 +28,7 @@ from holdgate.flow.plan import Plan
 from holdgate.flow.policy import Verdict
 from holdgate.ports import AttemptSpans, Batching, Intake, Locking, ReadingAhead
 from holdgate.runtime.failures import FailureLog
+from holdgate.runtime.functions import see_to
 from holdgate.runtime.handlers import Handler, Tracing
 from holdgate.runtime.lane import EXITS, BatchLane, Lane, TaskLane
 from holdgate.runtime.last_resort import LastResort, name_some
@@ -430,7 +431,9 @@ class Worker:
         fallback = self._plans.fallback
         if fallback is not None:  # without a fallback the engine starts none
             traced = fallback if self.tracing is None else self.tracing.around_fallback(fallback, delivery.source)
-            await traced(delivery)
+            result = await traced(delivery)
+            if result is not None:
+                await see_to(result)
 
     def fallback_failed(self, delivery: AnyDelivery, error: BaseException) -> None:
         """Log what the fallback raised. The message keeps its place."""

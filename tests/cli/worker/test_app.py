@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.cli.runner import invoke
 from tests.control.served import TOKEN, Stage, served, until
-from tests.flow.test_status import circuit, document
+from tests.flow.test_status import circuit, document, source
 
-from holdgate import Override, Partition, State
+from holdgate import Override, Partition, Queue, State
 from holdgate.cli.worker.connection import NoAnswer, RefusedByWorker, WorkerConnection
 from holdgate.cli.worker.options import duration
 from holdgate.control import Control
@@ -328,3 +328,14 @@ async def test_a_retry_of_nothing_says_so() -> None:
             0,
             "retry orders[0]: done by alice, but no message of it was rejected, so that nothing has changed\n",
         )
+
+
+def test_a_queue_whose_name_moves_a_cursor_is_explained_in_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ takes any name: a terminal must not."""
+    hostile = "mails\x1b[2J\x1b]0;owned\x07"
+    found = document(circuit(), sources=(source(Queue(hostile)),))
+    monkeypatch.setattr(WorkerConnection, "get", lambda *_args, **_named: found)
+    for name in (hostile, "nothing"):
+        shown = invoke("explain", name)
+        assert "\x1b" not in shown.stdout + shown.stderr
+        assert "mails\\x1b[2J" in shown.stdout + shown.stderr

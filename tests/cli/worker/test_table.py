@@ -11,7 +11,7 @@ from holdgate.cli.worker.table import render
 from holdgate.cli.worker.words import clean, short
 from holdgate.core import LimiterSnapshot
 from holdgate.flow.failure_kinds import FailureKind
-from holdgate.flow.snapshot import PartlyWaiting
+from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting
 
 
 def shown(found: Any, **options: Any) -> str:
@@ -155,3 +155,27 @@ def test_an_end_is_told_only_of_what_waits() -> None:
     idle = shown(document(circuit(), sources=(source(),), backlog=waits(0, drained_in=0.0)))
     assert idle.splitlines()[0].rstrip().endswith("· 0 waiting")
     assert "probe now" in shown(document(circuit(state=State.OPEN, open_until=NOW + 0.2)))
+
+
+def test_an_override_that_ends_by_itself_says_when() -> None:
+    """Whichever it is, and however often a probe has failed before."""
+    for override, command in ((Override.DISABLED, "disable"), (Override.METRICS_ONLY, "observe"), (Override.FORCED_OPEN, "force_open")):
+        text = shown(document(circuit(override=override), commands=(hold("payments", NOW + 600, command),)))
+        assert "ends in 10m00s" in text
+        assert "until somebody ends it" not in text
+
+
+def test_what_an_open_transaction_keeps_back_is_listed() -> None:
+    """Nothing holds it, and yet nothing of it comes."""
+    found = document(circuit(), sources=(source(waiting=7),), backlog=waits(48210, readable=0, blocked_for=720.0))
+    assert "an open transaction for 12m00s" in shown(found)
+
+
+def test_a_message_that_waits_for_its_next_try_is_listed_with_its_time() -> None:
+    """Else nothing would say why the others wait."""
+    waits_so = source(waiting=7, retrying=RetryWaiting(712, 2, "KeyError", NOW + 12))
+    text = shown(document(circuit(), sources=(waits_so,)))
+    assert "message 712 waits for its next try (KeyError)" in text
+    assert "in 12s" in text
+    asked = source(waiting=7, retrying=RetryWaiting(712, 0, "", NOW + 12))
+    assert "message 712 waits for its next try " in shown(document(circuit(), sources=(asked,)))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from holdgate.cli.worker.connection import WorkerConnection
 
 _NOTES = f"{ADDRESS_NOTES}\n{CODES}"
+# More than a paragraph has, whatever its names are (characters).
+_PARAGRAPH = 20_000
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the worker's answer as JSON.")
 reason_option = click.option("--reason", required=True, help="Why; others will read it.")
@@ -87,19 +89,20 @@ def explain(worker: WorkerConnection, name: str, as_json: bool) -> None:
     SOURCE is a partition (orders[3]), a topic or queue, or a dependency.
     """
     from holdgate.cli.commands import Failure
+    from holdgate.cli.worker.words import clean
     from holdgate.flow.explain import Unknown
     from holdgate.flow.explain import explain as in_words
 
     try:
         text = in_words(worker.get("/status"), name)
     except Unknown as error:
-        raise Failure(str(error)) from None
+        raise Failure(clean(str(error), _PARAGRAPH)) from None
     if as_json:
         import json
 
         click.echo(json.dumps({"name": name, "text": text}))
     else:
-        click.echo(text)
+        click.echo(clean(text, _PARAGRAPH))  # a queue may have any name, such as one that moves a cursor
 
 
 @click.command(epilog=f"{ADDRESS_NOTES}\n\b\nExit codes: 0 yes, 1 no, 2 nobody answers, 130 stopped by Ctrl-C.")

@@ -27,7 +27,15 @@ def render(document: StatusDocument, *, all_sources: bool = False) -> Renderable
     parts: list[RenderableType] = [headline(document), _dependencies(document)]
     parts += [Text(line) for line in _failures(document)]
     chosen = [
-        each for each in document["sources"] if all_sources or each["held"] or each["falling_back"] or each["blocked"] or _in_part(each)
+        each
+        for each in document["sources"]
+        if all_sources
+        or each["held"]
+        or each["falling_back"]
+        or each["blocked"]
+        or each["retrying"]
+        or each["blocked_for"]
+        or _in_part(each)
     ]
     if chosen:
         parts.append(_sources(document, chosen, len(chosen) if all_sources else _SOURCES_SHOWN))
@@ -135,11 +143,12 @@ def _is_led(each: DependencyStatus, agreed: FleetShareStatus) -> bool:
 
 
 def _next(document: StatusDocument, each: DependencyStatus) -> str:
+    if each["override"] is not None:
+        until = each["override_until"]
+        return "until somebody ends it" if until is None else f"ends {soon(until - document['at'])}"
     if each["next_try"] is not None:
         tries = f" ({ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
-        return f"{'ends' if each['override'] else 'probe'} {soon(each['next_try'] - document['at'])}{tries}"
-    if each["override"] is not None:
-        return "until somebody ends it"
+        return f"probe {soon(each['next_try'] - document['at'])}{tries}"
     limits = each["limits"]
     if limits is not None and limits["why"] in {"throttled", "down"} and limits["next_start"] is not None:
         return f"asks {soon(limits['next_start'] - document['at'])}"
@@ -168,12 +177,19 @@ def _sources(document: StatusDocument, chosen: list[SourceStatus], most: int) ->
             NONE if each["since"] is None else short(document["at"] - each["since"]),
             Text(_because(each)),
             waiting(each["waiting"], each["backlog"]),
-            NONE if each["next_try"] is None else soon(each["next_try"] - document["at"]),
+            _next_of(document, each),
         )
     more = len(chosen) - most + document["sources_left_out"]
     if more > 0:
         table.caption = f"and {more} more"
     return table
+
+
+def _next_of(document: StatusDocument, each: SourceStatus) -> str:
+    due = each["next_try"]
+    if due is None and not each["held"] and each["retrying"] is not None:
+        due = each["retrying"]["next_try"]
+    return NONE if due is None else soon(due - document["at"])
 
 
 def _because(each: SourceStatus) -> str:
@@ -183,6 +199,11 @@ def _because(each: SourceStatus) -> str:
     reasons += _in_part(each)
     if each["blocked"] is not None:
         reasons.append(f"waits behind message {each['blocked']['position']}")
+    elif each["retrying"] is not None:
+        failed = f" ({clean(each['retrying']['error'])})" if each["retrying"]["error"] else ""
+        reasons.append(f"message {each['retrying']['position']} waits for its next try{failed}")
+    if each["blocked_for"]:
+        reasons.append(f"an open transaction for {short(each['blocked_for'])}")
     return ", ".join(reasons) or NONE
 
 

@@ -113,11 +113,11 @@ export function pressureOf(each) {
 }
 
 export function nextOf(each, at) {
+  if (each.override) return each.override_until === null ? "until somebody ends it" : `ends ${soon(each.override_until - at)}`;
   if (each.next_try !== null) {
     const tries = each.failed_tries ? ` (${ordinal(each.failed_tries + 1)})` : "";
-    return `${each.override ? "ends" : "probe"} ${soon(each.next_try - at)}${tries}`;
+    return `probe ${soon(each.next_try - at)}${tries}`;
   }
-  if (each.override) return "until somebody ends it";
   if (each.state === "open" && isLed(each)) return nextForAll(each.fleet, at);
   if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
@@ -157,6 +157,7 @@ export function becauseOf(each) {
   if (each.suspected) parts.push(clean(each.suspected));
   if (each.falling_back) parts.push("falls back");
   if (each.blocked) parts.push(`waits behind message ${each.blocked.position}: ${clean(each.blocked.error)}, failed ${plural(each.blocked.attempts, "time")}`);
+  else if (each.retrying) parts.push(`message ${each.retrying.position} waits for its next try${each.retrying.error ? ` (${clean(each.retrying.error)})` : ""}`);
   if (each.blocked_for) parts.push(`an open transaction for ${short(each.blocked_for)}`);
   return parts.join(", ") || NONE;
 }
@@ -174,6 +175,7 @@ export function stateOfSource(each, at) {
 export function nextOfSource(each, at) {
   if (each.next_try !== null) return soon(each.next_try - at);
   if (each.held) return each.reasons.includes("operator") ? "until somebody ends it" : NONE;
+  if (each.retrying) return soon(each.retrying.next_try - at);
   return each.drain_seconds !== null && each.backlog ? `drained in about ${short(each.drain_seconds)}` : NONE;
 }
 
