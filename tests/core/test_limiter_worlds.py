@@ -90,8 +90,8 @@ def test_trap_a_refusal_names_a_window_with_calls_left() -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_two_minutes_of_work_are_done_with_one_percent_in_vain(seed: int) -> None:
-    """1,200 calls before ten a second: a first burst and what it seems to show cost a dozen refusals, where 16 had been seen."""
+def test_two_minutes_of_work_cost_a_dozen_refusals(seed: int) -> None:
+    """1,200 calls before ten a second: a first burst and what it seems to show cost 12 or 13, where 16 had been seen. Promised are 12."""
     chance = random.Random(seed)
     played = play(_limiter(seed), Service(rate=10, burst=10, seconds=lambda _call: chance.uniform(0.056, 0.104)), 120.5)
     assert len(played.good) >= 1195

@@ -15,13 +15,11 @@ from pathlib import Path
 
 import pytest
 from tests.examples.payments import Payments
-from tests.frameworks.workers import PATIENCE, ROOT, FrameworkWorker, worker
+from tests.frameworks.workers import MOST_CALLS, MOST_CPU, PATIENCE, ROOT, FrameworkWorker, worker
 from tests.servers.kafka_address import KafkaAddress
 from tests.servers.rabbitmq_address import RabbitMQAddress
 
 PARTITIONS = 4
-MOST_CALLS = 26
-MOST_CPU = 0.02
 CHILD = re.compile(r"Started child process \d? ?\[(\d+)\]")
 
 pytestmark = pytest.mark.slow

@@ -6,11 +6,10 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 from tests.frameworks.benches import Bench, orders
+from tests.frameworks.workers import MOST_CALLS, MOST_CPU
 
 # How long an outage is looked at (seconds). The circuit waits for three and a half, and then a tenth of the outage's age.
 HOLD = 15.0
-MOST_CALLS = 26
-MOST_CPU = 0.02
 
 
 @pytest.mark.slow

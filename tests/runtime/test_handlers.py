@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -204,6 +204,27 @@ async def test_a_handler_that_returns_a_generator_ends_the_run(handler: Any, nam
             async with asyncio.timeout(60):
                 await guard.run(MemoryIntake(broker, topics=["orders"]), handler)
     assert broker.committed(GROUP).get(ORDER, 0) == 0
+
+
+class _GivesItself:
+    """As the clients of some databases do, whose `await` connects them."""
+
+    def __await__(self) -> Generator[None, None, _GivesItself]:
+        yield
+        return self
+
+
+@in_virtual_time
+async def test_what_gives_itself_when_it_is_awaited_is_awaited_once() -> None:
+    """A handler that returned such a client kept its worker from anything else, for ever."""
+    broker = broker_with(1)
+
+    async def handle(_: Delivery[Any]) -> object:
+        return _GivesItself()
+
+    async with quiet_guard() as guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), handle)):
+        async with asyncio.timeout(60):
+            await until(lambda: broker.committed(GROUP) == {ORDER: 1})
 
 
 @in_virtual_time

@@ -150,7 +150,8 @@ class Retention:
         # `alive`: a rebalance may have come while the broker was asked, and a seek would move the partition of the next assignment.
         compared = [tp for tp, start in (starts or {}).items() if asked[tp].alive and self._compare(asked[tp], start, (ends or {}).get(tp))]
         self._starts = {partition: start for partition, start in self._starts.items() if partition.alive}
-        self._short = {partition: short for partition, short in self._short.items() if partition.alive}
+        # What is not asked for any more is fetched from, or is not ours, and would be looked for again and again.
+        self._short = {partition: short for partition, short in self._short.items() if partition.alive and partition.tp in asked}
         return frozenset(compared)
 
     async def _run(self) -> None:

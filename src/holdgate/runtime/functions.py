@@ -94,8 +94,9 @@ async def see_to(result: object) -> None:
 
     Raises SettingsError for a generator that has not begun. Nobody would ever run it, and each of its messages would be settled.
     """
-    while inspect.isawaitable(result):
-        result = await result
+    awaited: object = None
+    while inspect.isawaitable(result) and result is not awaited:  # some clients are awaited once, and give themselves
+        awaited, result = result, await result
     made: Any = result
     if isinstance(result, AsyncGeneratorType) or (isinstance(result, GeneratorType) and inspect.getgeneratorstate(made) == "GEN_CREATED"):
         name = named(made)

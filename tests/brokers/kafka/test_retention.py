@@ -270,6 +270,16 @@ async def test_one_look_is_not_enough(monkeypatch) -> None:
     assert world.anew == [(TP, 0)]
 
 
+async def test_a_short_log_that_is_not_asked_for_any_more_is_forgotten() -> None:
+    """The broker did not answer for long, and it is fetched from. To look for it on would be twenty looks a second for ever."""
+    world = World()
+    world.side.ends = {TP: 12}
+    await world.watch.check([TP])
+    assert len(world.watch._short) == 1
+    await world.watch.check([])
+    assert not world.watch._short
+
+
 async def test_an_end_that_is_not_known_keeps_nothing_back() -> None:
     """The start alone is compared then."""
     world = World()
