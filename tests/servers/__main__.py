@@ -1,7 +1,7 @@
 """Start a server by hand: `python -m tests.servers up kafka [--brokers 3]`, `... up rabbitmq`, each with `--version 4.3` where it matters.
 
 Ctrl-C stops it and removes what it wrote. `... get rabbitmq --version 4.3` (or kafka) only brings here what it needs, or says why it cannot
-be had.
+be had; `... get cpython --version 3.14` brings a CPython that this machine has not, for `make test-pythons`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import signal
 import sys
 
-from tests.servers import kafka_jars
+from tests.servers import cpython_install, kafka_jars
 from tests.servers.kafka import KafkaServer
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_install import RELEASES, install
@@ -38,6 +38,9 @@ async def up_rabbitmq(version: str | None) -> None:
 
 
 def _get(server: str, version: str | None) -> str:
+    if server == "cpython":
+        version = version or next(iter(cpython_install.RELEASES))
+        return f"CPython {version}, {cpython_install.interpreter(version)},"
     if server == "rabbitmq":
         return f"RabbitMQ {install(version).version}"
     version = version or kafka_jars.wanted_kafka()
@@ -60,9 +63,11 @@ def main() -> None:
     up.add_argument("server", choices=["kafka", "rabbitmq"])
     up.add_argument("--brokers", type=int, default=1, help="Kafka: how many brokers (default 1)")
     get = commands.add_parser("get", help="bring here what a server needs, and start nothing")
-    get.add_argument("server", choices=["kafka", "rabbitmq"])
+    get.add_argument("server", choices=["kafka", "rabbitmq", "cpython"])
     for command in (up, get):
         known = f"Kafka: {', '.join(kafka_jars.RELEASES)} or a release in full; RabbitMQ: {', '.join(RELEASES)}"
+        if command is get:
+            known += f"; CPython: {', '.join(cpython_install.RELEASES)}"
         command.add_argument("--version", help=f"which (default: Kafka {kafka_jars.DEFAULT}, this machine's RabbitMQ). {known}")
     arguments = parser.parse_args()
     try:

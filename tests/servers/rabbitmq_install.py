@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.apt import apt_get, cache_folder
+from tests.servers.debian import mirror
 from tests.servers.unavailable import Unavailable
 
 PACKAGE = "rabbitmq-server"
@@ -103,7 +104,7 @@ def _debootstrap(release: str, folder: Path) -> None:
     script = scripts / (release if (scripts / release).exists() else "sid")
     # It mounts /proc in there: in a namespace of its own that is gone with it, however it ends, and the folder can be removed.
     command = ["unshare", "--mount", "--propagation", "private", "--"]
-    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), debian_mirror(), str(script)]
+    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGE}", release, str(unfinished), mirror(), str(script)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEBOOTSTRAP_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -113,14 +114,3 @@ def _debootstrap(release: str, folder: Path) -> None:
     (unfinished / "etc/hosts").write_text("127.0.0.1 localhost\n")
     # Renamed when complete: a run that is killed before leaves no half of it under the final name.
     unfinished.rename(folder)
-
-
-def debian_mirror() -> str:
-    """The mirror that apt uses already."""
-    texts = [
-        path.read_text()
-        for path in [*Path("/etc/apt/sources.list.d").glob("debian*.sources"), Path("/etc/apt/sources.list")]
-        if path.exists()
-    ]
-    found = re.search(r"^(?:URIs:|deb(?: \[[^\]]*\])?) (https?://\S+/debian)/?(?:\s|$)", "\n".join(texts), re.MULTILINE)
-    return "http://deb.debian.org/debian" if found is None else found[1]

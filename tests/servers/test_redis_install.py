@@ -37,15 +37,6 @@ def test_the_machines_own_program_is_taken(bare_machine) -> None:
     assert redis_install.command("valkey") == [str(bare_machine / "valkey-server")]
 
 
-def test_a_mirror_that_does_not_answer_leaves_nothing_half_done(bare_machine, tmp_path) -> None:
-    """The next run tries again, and the reason is what apt-get says."""
-    program(bare_machine / "apt-get", "echo no route to the mirror >&2; exit 100")
-    program(bare_machine / "dpkg-deb", "exit 0")
-    with pytest.raises(Unavailable, match="no Redis: apt-get could not bring it: no route to the mirror"):
-        redis_install.command("redis")
-    assert [path.name for path in (tmp_path / "cache" / "holdgate").iterdir()] == [f"debian-{redis_install.RELEASE}-redis.lock"]
-
-
 def test_both_are_unpacked_into_the_cache_once(bare_machine, tmp_path) -> None:
     """Redis and Valkey come together, with the C library that they run with; a second look finds the folder."""
     said = tmp_path / "said"
