@@ -1,4 +1,4 @@
-"""Outcomes: what one call says of its dependency, and how an exception is classified as an outcome."""
+"""Outcomes: what one call says of its dependency, how an exception is classified as one, and what messages have come to, counted."""
 
 from __future__ import annotations
 
@@ -66,6 +66,36 @@ class Outcome(Enum):
     FAILURE = "failure"
     THROTTLED = "throttled"
     IGNORED = "ignored"
+
+
+class MessageCounts:
+    """Count what messages came to at one dependency, or at one of its keys. A message that fails comes again, so these are no calls.
+
+    `successes` counts the messages that succeeded, `recoveries` those of them that had failed here before, `failures` the votes. They are
+    never reset: the rules of votes and blame (flow/gate.py, flow/blame.py) look at differences.
+    """
+
+    __slots__ = ("failures", "recoveries", "successes")
+
+    def __init__(self) -> None:
+        self.successes = self.recoveries = self.failures = 0
+
+    def succeeded(self) -> None:
+        """Count a message that succeeded here."""
+        self.successes += 1
+
+    def recovered(self) -> None:
+        """Count a success, which is counted as such already, of a message that had failed here."""
+        self.recoveries += 1
+
+    def voted(self) -> None:
+        """Count a failure that is a vote."""
+        self.failures += 1
+
+    @property
+    def first_successes(self) -> int:
+        """Return how many messages succeeded here without a failure before. Not counted itself: the fast path counts successes alone."""
+        return self.successes - self.recoveries
 
 
 # Names of the module: an enum's member costs more to look up than most steps of a classification.
