@@ -1,4 +1,13 @@
-"""Outcomes: what one call says of its dependency, how an exception is classified as one, and what messages have come to, counted."""
+"""Outcomes: what one call says of its dependency, how an exception is classified as one, and what messages have come to, counted.
+
+Who decides by an outcome, for somebody who adds one or changes what it means:
+
+    attribution.py, of flow    which of several outcomes of one attempt counts, and what that means for the message (`Cause`)
+    fate.py, keyed.py, of flow what becomes of the message, and whether its result is news for the circuit, or for its key
+    circuit.py                 what is a verdict (`VERDICTS`): it is counted and judged. Everything else gives its permit back
+    limiter.py, keys.py        what is a refusal, from which a limit is learned
+    runtime                    dependency.py, which settings lead to it; failures.py, what the log says of it
+"""
 
 from __future__ import annotations
 
@@ -66,6 +75,10 @@ class Outcome(Enum):
     FAILURE = "failure"
     THROTTLED = "throttled"
     IGNORED = "ignored"
+
+
+# What a window counts and a half-open judges.
+VERDICTS = (Outcome.SUCCESS, Outcome.FAILURE)
 
 
 class MessageCounts:
