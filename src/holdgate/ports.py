@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from holdgate.errors import FleetLogError
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.events import AnyEvent
@@ -290,6 +291,13 @@ LOOK_BACK = 30.0
 
 # Bytes of the largest record that a log must take, and that a fleet reads.
 LARGEST_RECORD = 1024
+
+
+def check_records(records: Sequence[bytes]) -> None:
+    """Raise FleetLogError if one of them is larger than `LARGEST_RECORD`. Every log calls it before it appends any."""
+    largest = max(map(len, records), default=0)
+    if largest > LARGEST_RECORD:
+        raise FleetLogError(f"a record must have at most {LARGEST_RECORD} bytes, got {largest}")
 
 
 @dataclass(frozen=True, slots=True)

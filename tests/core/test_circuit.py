@@ -23,6 +23,7 @@ from holdgate.core import (
     CircuitOpened,
     CircuitSettings,
     CountWindow,
+    Outcome,
     Permit,
     Reason,
     Rejected,
@@ -30,6 +31,7 @@ from holdgate.core import (
     ThresholdExceeded,
     TimeWindow,
 )
+from holdgate.core.outcomes import VERDICTS
 from holdgate.core.permits import LIVE
 from holdgate.errors import SettingsError
 
@@ -158,11 +160,12 @@ def test_a_released_call_leaves_no_trace() -> None:
     assert (snapshot.calls, snapshot.consecutive_failures, snapshot.in_flight) == (4, 4, 0)
 
 
-def test_an_ignored_call_leaves_no_trace() -> None:
-    """Not even a slow one."""
+@pytest.mark.parametrize("outcome", Outcome)
+def test_what_is_no_verdict_leaves_no_trace(outcome: Outcome) -> None:
+    """Not even a slow call: its permit comes back, and no window has it."""
     circuit = Circuit("payments", SLOW_AFTER_ONE)
-    call(circuit, IGNORED, 0.0, took=5.0)
-    assert (circuit.snapshot(5.0).calls, circuit.snapshot(5.0).in_flight) == (0, 0)
+    call(circuit, outcome, 0.0, took=5.0)
+    assert (circuit.snapshot(5.0).calls, circuit.snapshot(5.0).in_flight) == (int(outcome in VERDICTS), 0)
 
 
 @pytest.mark.parametrize(("retry_after", "until", "level"), [(7.0, 7.0, 1), (0.001, 0.001, 1), (1e6, 3600.0, 1), (float("inf"), 3600.0, 1)])

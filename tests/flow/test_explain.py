@@ -10,10 +10,9 @@ from holdgate.core.events import CircuitOpened, ThresholdExceeded
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.events import OutageSuspected, SourceBlocked
 from holdgate.flow.explain import Unknown, explain, lasting
-from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Partition, Queue
-from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting
+from holdgate.flow.snapshot import FailureKind, PartlyWaiting, RetryWaiting
 
 OPEN = circuit(state=State.OPEN, open_until=NOW + 22)
 HELD = source(ORDERS, "circuit:payments", since=NOW - 840, waiting=10)

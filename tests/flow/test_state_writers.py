@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import holdgate
+from holdgate.core.outcomes import MessageCounts
 from holdgate.flow.blame import FailureHistory
 from holdgate.flow.gate import Gate
 from holdgate.flow.holding import Hold
@@ -19,7 +20,7 @@ SOURCE = Path(holdgate.__file__).parent
 FIELDS = {*Assignment.__slots__, *Run.__slots__}
 HOLD_FIELDS = set(Hold.__slots__)
 HISTORY_FIELDS = set(FailureHistory.__slots__)
-GATE_FIELDS = set(Gate.__slots__)
+GATE_FIELDS = {*Gate.__slots__, *MessageCounts.__slots__}
 MOVING = {
     "add",
     "append",

@@ -12,10 +12,9 @@ from holdgate.core.guidance import Guidance, Phase
 from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot, MemberSnapshot, SharerSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AttributionShared, CommandEnded, CommandGiven, OutageSuspected, SourceBlocked
-from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Queue
-from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import FailureKind, PartlyWaiting, Snapshot, SourceSnapshot
 from holdgate.flow.status import (
     DependencyStatus,
     FleetMemberStatus,

@@ -1,4 +1,4 @@
-"""The partitions assigned to a consumer, the records that it delivered of each, and what of them is finished. No client is imported here.
+"""The partitions assigned to a consumer: what polls delivered of each, what is handed out, what is finished. No client is imported here.
 
 Theory of operation
 ===================
@@ -19,16 +19,21 @@ A comparison of generations could do the same, but somebody could forget to make
 records cost as much as one. A poll that is finished in parts is split into single offsets, together with every poll before it: the single
 offsets are always older than the first whole poll.
 
+What polls gave and `receive` has not handed out yet is `Ready`. A poll may end while nobody receives, two may end in one step of the loop,
+and partitions may go between a poll and the `receive` that hands out what it gave. What came of those that went is dropped there, by the
+same fence: others have them by now.
+
 Each client has records of its own. `RecordForm` says how they are read, and what is made of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, overload
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
 from holdgate.flow.batch import Batch
 from holdgate.flow.inflight import EMPTY, InFlight
@@ -294,3 +299,57 @@ class AssignedPartitions:
 
     def __len__(self) -> int:
         return len(self._live)
+
+
+# -- What polls gave and nobody has received yet ------------------------------------------------------------------------------------------
+
+# Steps of the loop that handlers get between two polls: lanes that were idle take one to wake, and one is what a poll gives (lane.py).
+_STEPS = 2
+
+
+class OfPartition(Protocol):
+    """A delivery or a batch that knows the assignment in which it came."""
+
+    @property
+    def assigned(self) -> AssignedPartition: ...
+
+
+D = TypeVar("D", bound=OfPartition)
+
+
+class Ready(Generic[D]):
+    """Keeps what polls gave until it is handed out. `latest` are the partitions of which the last poll gave something."""
+
+    __slots__ = ("_epoch", "_partitions", "deliveries", "latest")
+
+    def __init__(self, partitions: AssignedPartitions) -> None:
+        self._partitions = partitions
+        self._epoch = 0
+        self.deliveries: list[D] = []
+        self.latest: Sequence[AssignedPartition] = ()
+
+    def add(self, deliveries: Sequence[D]) -> None:
+        """Keep these for the next `hand_out`."""
+        self.deliveries += deliveries
+
+    async def let_handlers_run(self) -> None:
+        """Let quick handlers work off what the last poll gave before the next one: a full buffer answers without waiting.
+
+        What is not unpacked yet lies close together. To have more messages in hand is what makes a quick handler slow.
+        """
+        for _ in range(_STEPS):
+            await asyncio.sleep(0)
+            if not any(partition.inflight.unfinished for partition in self.latest):
+                break
+
+    def hand_out(self, most: int | None = None) -> list[D]:
+        """Return up to `most` of them, the oldest first, and forget those; None means all.
+
+        What belongs to an assignment that has ended is left out.
+        """
+        ready = self.deliveries
+        if self._epoch != self._partitions.epoch:
+            self._epoch = self._partitions.epoch
+            ready = [delivery for delivery in ready if delivery.assigned.alive]
+        self.deliveries = [] if most is None else ready[most:]
+        return ready[:most] if self.deliveries else ready

@@ -39,7 +39,7 @@ from holdgate.core.evidence import Evidence, slow_after
 from holdgate.core.following import Following, Want
 from holdgate.core.limited_calls import LimitedCalls
 from holdgate.core.outages import Asked, middle_draw, requested_wait
-from holdgate.core.outcomes import Outcome
+from holdgate.core.outcomes import VERDICTS, Outcome
 from holdgate.core.permits import LIVE, SETTLED, Permit, PermitsInFlight, issue
 from holdgate.core.ramp import HalfOpen, Ramp, ramp_end
 from holdgate.core.readings import CircuitSnapshot, snapshot_of, totals_of
@@ -284,7 +284,7 @@ class Circuit:
         return True
 
     def _settle(self, permit: Permit, outcome: Outcome, now: float, retry_after: float | None, duration: float | None) -> None:
-        is_verdict = outcome is not Outcome.IGNORED and outcome is not Outcome.THROTTLED
+        is_verdict = outcome in VERDICTS
         if is_verdict:
             # Before the permit is taken: until its result is counted, a slow call in flight belongs to the episode, and must not end it.
             self.evidence.check_episode(now)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, ClassVar
 from holdgate.core.evidence import Thresholds
 from holdgate.core.key_pace import KeyPace
 from holdgate.core.outages import Asked, Outage, opened_until, requested_wait
-from holdgate.core.outcomes import Outcome
+from holdgate.core.outcomes import MessageCounts, Outcome
 from holdgate.core.ramp import FAILURES_IN_A_ROW, FULL_ALONE, HALF, PROBE_LIMIT, SMALLEST_LIMITS
 from holdgate.core.refusal_gate import RefusalGate
 from holdgate.core.states import State
@@ -134,11 +134,10 @@ class KeySlot:
         self.token = token
 
 
-class KeyRecord:
-    """What is known of one key.
+class KeyRecord(MessageCounts):
+    """What is known of one key. It counts messages as a gate does.
 
-    `successes`, `recoveries` and `failures` count messages, as a gate does, and are never reset: the rules of votes and blame look at
-    differences. `waiting` is how many messages wait for this key. `spoke` is the generation of the whole circuit in which this key was
+    `waiting` is how many messages wait for this key. `spoke` is the generation of the whole circuit in which this key was
     counted as failing there; -1 means that it may be counted (keys.py).
     """
 
@@ -146,7 +145,7 @@ class KeyRecord:
     __slots__ = (
         "_at", "_bad", "_calls", "_cut_at", "_gate", "_in_a_row", "_limit", "_outage", "_over", "_pace", "_passed", "_probing", "_proved",
         "_quota", "_slow", "_stage", "_stage_bad", "_starts", "_wide", "_width",
-        "failures", "generation", "in_flight", "key", "recoveries", "rules", "spoke", "state", "successes", "used_at", "waiting",
+        "generation", "in_flight", "key", "rules", "spoke", "state", "used_at", "waiting",
     )
     # fmt: on
 
@@ -156,12 +155,12 @@ class KeyRecord:
     override: ClassVar[None] = None
 
     def __init__(self, key: object, rules: KeyRules, now: float) -> None:
+        super().__init__()
         self.key = key
         self.rules = rules
         self.used_at = now
         self.state = State.CLOSED
         self.generation = self.in_flight = self.waiting = 0
-        self.successes = self.recoveries = self.failures = 0
         self.spoke = -1
         self._bad = self._slow = self._calls = self._in_a_row = 0
         self._limit = self._probing = self._stage = self._stage_bad = 0
@@ -176,20 +175,6 @@ class KeyRecord:
         self._passed = self._over = self._wide = 0
         self._cut_at = -1.0
 
-    # -- what messages come to, as at a gate ------------------------------------------------------------------------------------------
-
-    def succeeded(self) -> None:
-        """Count a message that succeeded here."""
-        self.successes += 1
-
-    def recovered(self) -> None:
-        """Count a success, which is counted as such already, of a message that had failed here."""
-        self.recoveries += 1
-
-    def voted(self) -> None:
-        """Count a failure that is a vote."""
-        self.failures += 1
-
     # -- what it is asked -------------------------------------------------------------------------------------------------------------
 
     @property
@@ -201,11 +186,6 @@ class KeyRecord:
     def settings(self) -> CircuitSettings:
         """Return the settings of its circuit."""
         return self.rules.settings
-
-    @property
-    def first_successes(self) -> int:
-        """Return how many messages succeeded here without a failure before."""
-        return self.successes - self.recoveries
 
     @property
     def is_held(self) -> bool:

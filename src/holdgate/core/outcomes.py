@@ -1,4 +1,13 @@
-"""Outcomes: what one call says of its dependency, and how an exception is classified as an outcome."""
+"""Outcomes: what one call says of its dependency, how an exception is classified as one, and what messages have come to, counted.
+
+Who decides by an outcome, for somebody who adds one or changes what it means:
+
+    attribution.py, of flow    which of several outcomes of one attempt counts, and what that means for the message (`Cause`)
+    fate.py, keyed.py, of flow what becomes of the message, and whether its result is news for the circuit, or for its key
+    circuit.py                 what is a verdict (`VERDICTS`): it is counted and judged. Everything else gives its permit back
+    limiter.py, keys.py        what is a refusal, from which a limit is learned
+    runtime                    dependency.py, which settings lead to it; failures.py, what the log says of it
+"""
 
 from __future__ import annotations
 
@@ -66,6 +75,40 @@ class Outcome(Enum):
     FAILURE = "failure"
     THROTTLED = "throttled"
     IGNORED = "ignored"
+
+
+# What a window counts and a half-open judges.
+VERDICTS = (Outcome.SUCCESS, Outcome.FAILURE)
+
+
+class MessageCounts:
+    """Count what messages came to at one dependency, or at one of its keys. A message that fails comes again, so these are no calls.
+
+    `successes` counts the messages that succeeded, `recoveries` those of them that had failed here before, `failures` the votes. They are
+    never reset: the rules of votes and blame (flow/gate.py, flow/blame.py) look at differences.
+    """
+
+    __slots__ = ("failures", "recoveries", "successes")
+
+    def __init__(self) -> None:
+        self.successes = self.recoveries = self.failures = 0
+
+    def succeeded(self) -> None:
+        """Count a message that succeeded here."""
+        self.successes += 1
+
+    def recovered(self) -> None:
+        """Count a success, which is counted as such already, of a message that had failed here."""
+        self.recoveries += 1
+
+    def voted(self) -> None:
+        """Count a failure that is a vote."""
+        self.failures += 1
+
+    @property
+    def first_successes(self) -> int:
+        """Return how many messages succeeded here without a failure before. Not counted itself: the fast path counts successes alone."""
+        return self.successes - self.recoveries
 
 
 # Names of the module: an enum's member costs more to look up than most steps of a classification.

@@ -16,10 +16,11 @@ from typing import Any
 
 from holdgate.core import Circuit, Override, State
 from holdgate.core.keys import Keys
+from holdgate.core.outcomes import MessageCounts
 from holdgate.flow.message import AnyDelivery
 
 
-class Gate:
+class Gate(MessageCounts):
     """One dependency of one engine."""
 
     __slots__ = (
@@ -27,7 +28,6 @@ class Gate:
         "assignments",
         "circuit",
         "down_since",
-        "failures",
         "good_probes",
         "held_by_limit",
         "keys",
@@ -36,11 +36,10 @@ class Gate:
         "probe_due",
         "probed",
         "reasons",
-        "recoveries",
-        "successes",
     )
 
     def __init__(self, circuit: Circuit, keys: Keys | None = None) -> None:
+        super().__init__()
         self.name = circuit.name
         self.circuit = circuit
         self.keys = keys  # its keys, each with limits and a circuit of its own; None means no keys
@@ -49,10 +48,6 @@ class Gate:
         self.lines: dict[Any, dict[int, Any]] = {}
         # The assignments that need it: a set that keeps its order, so that plans and events are the same every time.
         self.assignments: dict[Any, None] = {}
-        # Counts of messages, never reset: the rules look at differences.
-        self.successes = 0
-        self.recoveries = 0  # those of the successes whose message had failed here before
-        self.failures = 0  # votes
         # Whose message alone has failed here again and again: sources fetch in the hold, to have another one to ask with. None means that
         # there is no such message.
         self.asked_by: Any = None
@@ -76,18 +71,6 @@ class Gate:
         """Note whose message alone has failed here again and again; None means that no message alone has."""
         self.asked_by = assignment
 
-    def succeeded(self) -> None:
-        """Count a message that succeeded here."""
-        self.successes += 1
-
-    def recovered(self) -> None:
-        """Count a success, which is counted as such already, of a message that had failed here."""
-        self.recoveries += 1
-
-    def voted(self) -> None:
-        """Count a failure that is a vote."""
-        self.failures += 1
-
     def have_probe(self) -> None:
         """Note that it has a health probe."""
         self.probed = True
@@ -110,11 +93,6 @@ class Gate:
         if circuit.override is None:
             return circuit.state is State.OPEN or circuit.without_share
         return circuit.override is Override.FORCED_OPEN
-
-    @property
-    def first_successes(self) -> int:
-        """Return how many messages succeeded here without a failure before. Not counted itself: the fast path counts successes alone."""
-        return self.successes - self.recoveries
 
     @property
     def is_open(self) -> bool:

@@ -11,11 +11,25 @@ from typing import Protocol
 from holdgate.core import CircuitSnapshot
 from holdgate.fleet.snapshot import FleetSnapshot
 from holdgate.flow.events import CommandGiven
-from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.gate import Gate
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.flow.state import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class FailureKind:
+    """One type of exception that calls of a dependency failed with lately.
+
+    `error` is the name of the type, with the status of an HTTP answer or the name of an error number behind it. It came `count` times,
+    from `first` to `last` (monotonic seconds).
+    """
+
+    error: str
+    count: int
+    first: float
+    last: float
+
 
 _NO_FAILURES: Mapping[str, tuple[FailureKind, ...]] = MappingProxyType({})
 

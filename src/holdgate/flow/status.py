@@ -23,11 +23,10 @@ from holdgate.core.guidance import Phase
 from holdgate.fleet.snapshot import AgreementSnapshot, FleetSnapshot
 from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.events import AHEAD, BEHIND, AnyEvent, CommandEnded, CommandGiven
-from holdgate.flow.failure_kinds import FailureKind
 from holdgate.flow.history import LastEvents
 from holdgate.flow.message import Backlog, Partition, Source
 from holdgate.flow.plan import CIRCUIT, KEY, LIMIT
-from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting, Snapshot, SourceSnapshot
+from holdgate.flow.snapshot import FailureKind, PartlyWaiting, RetryWaiting, Snapshot, SourceSnapshot
 
 SCHEMA = 1
 

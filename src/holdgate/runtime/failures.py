@@ -1,4 +1,4 @@
-"""What the log says of a failed attempt: whose failure it was, what failed, where, on which message, and in which attempt.
+"""Failed attempts, in the log and counted: whose failure it was, what failed, where, on which message, and in which attempt.
 
     payments: HTTPStatusError 503 at worker.py:22, orders[0]@712, attempt 1 of 5
 
@@ -9,12 +9,19 @@ at the end how many calls it has cost (outages.py).
 A call that was throttled is no failure, and has a line of its own kind, at INFO:
 
     payments: throttled (HTTPStatusError 429) at worker.py:22, orders[0]@712, it waits
+
+What the calls of each dependency failed with lately is counted too (`FailureKinds`), for somebody who asks the status why it is down. A
+type is its name with the status or the error number behind it, and never the text of an exception, which may quote a message. What is kept
+is bounded twice. Of each dependency the last five types are kept, because clients raise a handful of types in an outage, and because a
+client that makes types as it goes must not fill the memory. And a type that has not come for an hour is forgotten: its count belongs to a
+time of which nobody asks any more. An outage of several hours is tried more often than that, so its types stay.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from holdgate.core import Outcome
@@ -23,6 +30,7 @@ from holdgate.core.outcomes import NEVER_OUTCOMES
 from holdgate.errors import CommandError, HoldgateError, NeedsError, SettingsError
 from holdgate.flow.attribution import Cause
 from holdgate.flow.message import Delivery, unknown_attribute
+from holdgate.flow.snapshot import FailureKind
 from holdgate.runtime.folding import FAILURE, THROTTLED
 from holdgate.runtime.wording import kind_of, many, place_of, steps, text_of, whereabouts
 
@@ -37,6 +45,14 @@ log = logging.getLogger("holdgate")
 # Rejected messages that have a line each, before those of their kind share one: so many a person looks into one by one.
 _NAMED = 5
 
+# As many types as a person takes in at a glance. Further ones replace the one that has not come for the longest time.
+_KINDS = 5
+# Longer than the wait before any try of an open circuit, and short enough that a count is one outage's (seconds).
+_FORGOTTEN_AFTER = 3600.0
+# A qualified name of a type is a few dozen characters long. One that was generated may have any length.
+_NAME_AT_MOST = 120
+
+
 # A handler that ended so was not at fault, and neither was anything that it called: it was not its turn, or it asked for another time.
 _NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 
@@ -44,14 +60,19 @@ _NO_FAILURE = (Cause.REFUSED, Cause.POSTPONED)
 class FailureLog:
     """Writes what handlers, fallbacks and probes raised. One for each guard.
 
-    `note` takes every failure of a dependency: its name, and the type of what was raised.
+    `kinds` are the failures of each dependency, counted; `now` returns monotonic seconds.
     """
 
-    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages, note: Callable[[str, str], object]) -> None:
+    def __init__(self, settings: LogSettings, folding: Folding, outages: Outages, now: Callable[[], float]) -> None:
+        self.kinds = FailureKinds()
         self._settings = settings
         self._folding = folding
         self._outages = outages
-        self._note = note
+        self._now = now
+
+    def count(self, dependency: str, kind: str) -> None:
+        """Count one failed call of a dependency. `kind` is the type that it failed with, as of `kind_of`."""
+        self.kinds.note(dependency, kind, self._now())
 
     def ended(self, delivery: AnyDelivery, error: BaseException, attribution: Attribution, needs: Iterable[str], how: str) -> bool:
         """Write what an attempt ended with, or what its handler caught. Returns whether that is a failure, of the message or of anything
@@ -91,7 +112,7 @@ class FailureLog:
         """Write that these dependencies have too many calls for now, and what becomes of the message. That is no failure of anybody."""
         kind, owner = kind_of(error), ", ".join(names) or delivery.source.name
         for name in names:
-            self._note(name, kind)
+            self.count(name, kind)
             self._outages.throttled(name, kind)
         line = f"throttled ({kind}) at {whereabouts(error)}, {place_of(delivery)}, {how}{self._text(error)}"
 
@@ -138,7 +159,7 @@ class FailureLog:
         )
 
     def _failed(self, dependency: str, kind: str) -> bool:
-        self._note(dependency, kind)
+        self.count(dependency, kind)
         return self._outages.failed(dependency, kind)
 
     def _write(self, owner: str, kind: str, line: str) -> None:
@@ -177,3 +198,36 @@ def attempts_of(delivery: AnyDelivery) -> str:
     if delivery.attempt in {1, charged}:
         return f"attempt {delivery.attempt} of {most}"
     return f"attempt {delivery.attempt}, {charged or 'none'} of {most} charged"
+
+
+# -- counted --------------------------------------------------------------------------------------------------------------------------
+
+
+class FailureKinds:
+    """Counts what the calls of each dependency failed with."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, FailureKind]] = {}  # of each dependency by type, the one that came last at the end
+
+    def note(self, dependency: str, error: str, now: float) -> None:
+        """Count one failed call of a dependency. `error` is the type that it failed with."""
+        error = error if len(error) <= _NAME_AT_MOST else error[: _NAME_AT_MOST - 3] + "..."
+        kinds = self._of.setdefault(dependency, {})
+        known = kinds.pop(error, None)
+        if known is None or _is_over(known, now):
+            known = FailureKind(error, 0, now, now)
+        kinds[error] = FailureKind(error, known.count + 1, known.first, now)
+        if len(kinds) > _KINDS:
+            del kinds[next(iter(kinds))]
+
+    def read(self, now: float) -> Mapping[str, tuple[FailureKind, ...]]:
+        """Return the types by dependency, the one that came last first. A dependency without any is missing."""
+        found: dict[str, tuple[FailureKind, ...]] = {}
+        for dependency, kinds in self._of.items():
+            if lately := tuple(kind for kind in reversed(kinds.values()) if not _is_over(kind, now)):
+                found[dependency] = lately
+        return MappingProxyType(found)
+
+
+def _is_over(kind: FailureKind, now: float) -> bool:
+    return now - kind.last > _FORGOTTEN_AFTER

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdgate.core.validation import seconds
 from holdgate.errors import SettingsError
-from holdgate.runtime.wording import lasting
-from holdgate.telemetry.log_fields import one_line
+from holdgate.runtime.wording import lasting, one_line
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -95,7 +94,7 @@ class Folding:
         """Write a line now, or count it. `summary` returns the line about so many of this kind within such a time, as in "1 min"; this one
         is the last of them.
 
-        The first `singly` of a kind are written. `extra` are the fields of the record (telemetry/log_fields.py). None means no fields.
+        The first `singly` of a kind are written. `extra` are the fields of the record (log.py). None means no fields.
         """
         kind = self._kinds.get(key)
         if kind is not None and kind.written >= singly:

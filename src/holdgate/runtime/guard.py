@@ -26,7 +26,6 @@ from holdgate.flow.backlog import SourceBacklog
 from holdgate.flow.commands import AuditEntry
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import AnyEvent, CommandGiven, FleetCommand
-from holdgate.flow.failure_kinds import FailureKinds
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import Delivery, Source
 from holdgate.flow.policy import RetryPolicy
@@ -133,8 +132,7 @@ class Guard:
         self.log_settings = check_log(log)
         folding = Folding(seconds("repeat_every", self.log_settings.repeat_every), self.now)
         outages = Outages(OutageFigures(self))
-        self._failure_kinds = FailureKinds()
-        self.failures = FailureLog(self.log_settings, folding, outages, self._call_failed)
+        self.failures = FailureLog(self.log_settings, folding, outages, self.now)
         self._announcer = Announcer(observers, outages, folding, spans, control)
         self._operator = Operator(self)
         self._prober = Prober(self)
@@ -387,7 +385,7 @@ class Guard:
         now = self.now()
         read_ahead = sum(worker.read_ahead for worker in self._workers)
         fleet = self.fleet.snapshot(now) if self.fleet.is_in_one else None
-        seen, failures = self.engine.snapshot(now), self._failure_kinds.read(now)
+        seen, failures = self.engine.snapshot(now), self.failures.kinds.read(now)
         return replace(seen, read_ahead_bytes=read_ahead, failures=failures, fleet=fleet)
 
     def totals(self) -> EngineTotals:
@@ -665,7 +663,7 @@ class Guard:
 
     def keep(self, dependency: Dependency, *, is_declared: bool) -> None:
         """Make a circuit for a dependency, and act on it from now on. Not declared means that a handler has called it."""
-        access, keys = access_to(dependency, self, self._clock, self.wake, count=self._call_failed, lines=self._lines)
+        access, keys = access_to(dependency, self, self._clock, self.wake, count=self.failures.count, lines=self._lines)
         # Binding comes first: it is refused while another guard has declared the dependency, and then nothing here may have changed.
         if is_declared:
             dependency.bind(access)
@@ -674,9 +672,6 @@ class Guard:
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
         self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
-
-    def _call_failed(self, dependency: str, kind: str) -> None:
-        self._failure_kinds.note(dependency, kind, self.now())
 
     def _release(self) -> None:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""

@@ -28,7 +28,7 @@ from holdgate.flow.message import AnyDelivery, Settlement, Source
 from holdgate.flow.policy import Verdict
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.lane import Lane, LaneOwner, exit_in
+from holdgate.runtime.lane import BorrowedTaskLane, LaneOwner
 from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import RunHost, has_opened, raise_end
@@ -61,7 +61,7 @@ def _no_handler(source: Source) -> NoReturn:
     raise CommandError(f"{source} is read by a framework, which has the handlers")
 
 
-class GuestLane(Lane):
+class GuestLane(BorrowedTaskLane):
     """A lane whose attempts run in other code's tasks, each in the one that called `begin`."""
 
     __slots__ = ("_granted", "_span", "_token")
@@ -144,12 +144,6 @@ class GuestLane(Lane):
         worker.turn_if_needed()
         return verdict
 
-    def passes(self, error: BaseException) -> bool:
-        """Return whether an exception ends more than the attempt: its task is cancelled by others, or the process ends."""
-        if isinstance(error, asyncio.CancelledError):
-            return self.task is not None and self.task.cancelling() > 0
-        return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
-
     def give_back(self, delivery: AnyDelivery) -> None:
         self.worker.idle.append(self)
         super().give_back(delivery)
@@ -170,16 +164,6 @@ class GuestLane(Lane):
         if self._token is not None:
             current_attempt.reset(self._token)
             self._token = None
-
-    def let_go(self) -> None:
-        """Take back a delivery that was granted and has not begun."""
-        if self.delivery is not None and not self.started:
-            self.give_back(self.delivery)
-
-    def interrupt(self) -> None:
-        """Cancel the attempt. If it has not begun yet, take the delivery back."""
-        self.let_go()
-        super().interrupt()
 
 
 class GuestRun:

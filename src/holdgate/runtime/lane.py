@@ -2,8 +2,9 @@
 
 Theory of operation. A lane never sleeps on time and never asks whether a circuit is open. It asks its run for a delivery that may start,
 permits in hand, and waits when there is none. `TaskLane` runs the handler in a task that serves one delivery after the other, `BatchLane`
-does so with a sequence of deliveries, and `LoopLane` (loop_form.py) is the block of the user's own loop. No await lies between the end of
-an attempt and the recorded settlement.
+does so with a sequence of deliveries. Where other code has the task, the lane is a `BorrowedTaskLane`: `LoopLane` (loop_form.py) is the
+block of the user's own loop, `GuestLane` (guests.py) an attempt of another framework. No await lies between the end of an attempt and the
+recorded settlement.
 
 Whose was a cancellation? It was ours if the lane is `interrupted`: the source was revoked, the run drains, the channel is lost. That is no
 verdict; after `timeout` it is a verdict of its own kind. It was the event loop's if the loop is shut down, by `asyncio.run` at its end or
@@ -27,10 +28,9 @@ Every context is a copy of what the caller of `guard.run` had.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextvars import Context, copy_context
-from types import coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from holdgate.errors import Reject
 from holdgate.flow.attribution import AttemptCalls, Attribution, attribute
@@ -39,11 +39,13 @@ from holdgate.flow.gate import gates_of
 from holdgate.flow.message import AnyDelivery, Settlement
 from holdgate.flow.policy import Verdict
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.functions import see_to, seen_to
+from holdgate.runtime.functions import in_context, see_to, seen_to
 from holdgate.runtime.wording import kind_of
 from holdgate.tasks import begin_later
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from holdgate.flow.attribution import Judge
     from holdgate.flow.engine import Engine
     from holdgate.flow.gate import Gate
@@ -69,43 +71,6 @@ def exit_in(error: BaseException | None) -> BaseException | None:
         if isinstance(met, BaseExceptionGroup):
             ahead.extend(reversed(cast("BaseExceptionGroup[BaseException]", met).exceptions))
     return None
-
-
-# -- contexts -------------------------------------------------------------------------------------------------------------------------
-
-T = TypeVar("T")
-A = TypeVar("A")
-
-
-@coroutine
-def in_context(context: Context, fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, T]:
-    """Await `fn(argument)`, called and continued within `context`, without a task of its own.
-
-    A task costs five microseconds, and is another task to every library that asks for the current one. To enter a context for each step of
-    a coroutine costs a fraction of that. Everything that the coroutine waits for, and all that is thrown into it, passes through.
-    """
-    enter = context.run
-    steps = enter(_begin, fn, argument)
-    step: Callable[[Any], Any] = steps.send
-    sent: Any = None
-    while True:
-        try:
-            waits_for = enter(step, sent)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        try:
-            sent = yield waits_for
-            step = steps.send
-        except GeneratorExit:
-            enter(steps.close)
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is for the coroutine: a cancellation, most of all
-            sent, step = error, steps.throw
-
-
-def _begin(fn: Callable[[A], Awaitable[T]], argument: A) -> Generator[Any, Any, T]:
-    return fn(argument).__await__()
 
 
 # -- lanes ----------------------------------------------------------------------------------------------------------------------------
@@ -371,6 +336,28 @@ class Lane:
         self.worker.take_back(delivery)
         self.delivery = None
         self.worker.turn_if_needed()
+
+
+class BorrowedTaskLane(Lane):
+    """A lane whose attempts run in tasks of other code, which may never come back to it: what was not begun is taken back by itself."""
+
+    __slots__ = ()
+
+    def passes(self, error: BaseException) -> bool:
+        """Return whether an exception ends more than the attempt: its task is cancelled by others, or the process ends."""
+        if isinstance(error, asyncio.CancelledError):
+            return self.task is not None and self.task.cancelling() > 0
+        return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
+
+    def let_go(self) -> None:
+        """Take back a delivery that was given and has not begun."""
+        if self.delivery is not None and not self.started:
+            self.give_back(self.delivery)
+
+    def interrupt(self) -> None:
+        """Cancel the attempt. If it has not begun yet, take the delivery back."""
+        self.let_go()
+        super().interrupt()
 
 
 _ACK = Settlement.ACK  # a name of the module: an enum's member costs more to look up than most steps here

@@ -1,8 +1,17 @@
-"""Events in words, and where they go: to the log, and to every observer.
+"""Events in words and as fields of log records, and where they go: to the log, and to every observer.
 
 The words of an event say what happened and what happens next. They never have a payload, a key or an exception's text in them. A reader
 greps for names and reasons (`payments`, `circuit:payments`, `consecutive_failures`), so those stand in the lines as they stand in settings
 and metrics. The rest is for somebody who has never met holdgate.
+
+Every record of an event has its figures as attributes of its own, beside the line for people (`fields_of`). A formatter that puts the
+`extra` of a record into its output, as python-json-logger and structlog's ProcessorFormatter do, needs nothing more:
+
+    {"message": "payments is down ...", "holdgate_event": "CircuitOpened", "holdgate_dependency": "payments",
+     "holdgate_reason": "consecutive_failures", "holdgate_until_in": 5.0, ...}
+
+All of them begin with `holdgate_`, so that they meet no attribute that a record has already. An event's times are seconds of a monotonic
+clock, which mean nothing to a reader: they become seconds from the event on (`_in`) or up to it (`_ago`).
 
 The log is made of five files: this one; outages.py, which tells an outage in few lines instead of one for each event; failures.py, what
 handlers raised; run_log.py, that a run works; and folding.py, how lines of one kind share a line. wording.py has the words that all share.
@@ -17,6 +26,8 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from holdgate.core.states import Reason
@@ -32,6 +43,7 @@ from holdgate.events import (
     CommandGiven,
     ConductorChanged,
     DependencyMet,
+    Event,
     FleetLogCameBack,
     FleetLogFellSilent,
     FleetMembersChanged,
@@ -64,11 +76,11 @@ from holdgate.events import (
     ThresholdExceeded,
     UndeclaredNeed,
 )
-from holdgate.flow.message import Partition
+from holdgate.flow.events import AHEAD, BEHIND
+from holdgate.flow.message import Partition, Queue
 from holdgate.ports import AttemptSpans, ControlPlane
 from holdgate.runtime.outages import continued, held, limited, partly_held
-from holdgate.runtime.wording import lasting, many, sources
-from holdgate.telemetry.log_fields import fields_of, one_line
+from holdgate.runtime.wording import lasting, many, one_line, sources
 
 if TYPE_CHECKING:
     from holdgate.runtime.folding import Folding
@@ -376,6 +388,54 @@ def _plain_command(given: Any) -> str:
 def _plain(member: Any) -> str:
     return str(member.value).replace("_", " ")
 
+
+# -- fields ---------------------------------------------------------------------------------------------------------------------------
+
+_PREFIX = "holdgate_"
+
+
+def fields_of(alike: Sequence[AnyEvent]) -> dict[str, Any]:
+    """Return the fields of one record, which tells of events that happened together: sources that were held or released at a time.
+
+    The figures are those of the first event. With several, `holdgate_sources` has the sources of all.
+    """
+    first = alike[0]
+    found = dict(_flat(first, first.at))
+    if isinstance(first, Event):
+        found["dependency"] = found.pop("name")
+    if isinstance(first, SourceHeld | SourceReleased):
+        found["sources"] = [_as_json(each.source) for each in alike if isinstance(each, SourceHeld | SourceReleased)]
+        found.pop("source")
+    return {_PREFIX + name: value for name, value in {"event": type(first).__name__, **found}.items()}
+
+
+def _flat(value: Any, at: float) -> Iterable[tuple[str, Any]]:
+    for field in fields(value):
+        name, found = field.name, getattr(value, field.name)
+        if name == "at":
+            continue
+        if name in AHEAD:
+            yield f"{name}_in", None if found is None else found - at
+        elif name in BEHIND:
+            yield f"{name}_ago", None if found is None else at - found
+        elif isinstance(found, CommandGiven):  # the command that has ended
+            yield from _flat(found, found.at)
+        else:
+            yield name, _as_json(found)
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON has a word for."""
+    if isinstance(value, Partition | Queue):
+        return one_line(str(value))
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return one_line(value)
+    return [_as_json(each) for each in value] if value.__class__ is tuple else value
+
+
+# -- where they go -----------------------------------------------------------------------------------------------------------------------
 
 log = logging.getLogger("holdgate")
 

@@ -12,7 +12,7 @@ from holdgate.errors import CommandError
 from holdgate.flow.message import Delivery, Source, unknown_attribute
 from holdgate.ports import Intake
 from holdgate.runtime.calling import Attempt, current_attempt
-from holdgate.runtime.lane import Lane, LaneOwner, exit_in
+from holdgate.runtime.lane import BorrowedTaskLane, LaneOwner
 from holdgate.runtime.needs import needs_error
 from holdgate.runtime.run_settings import RunSettings
 from holdgate.runtime.worker import RunHost, Worker, has_opened, log_end, raise_end
@@ -137,7 +137,7 @@ class LoopDelivery:
         return error is not None and not passes
 
 
-class LoopLane(Lane):
+class LoopLane(BorrowedTaskLane):
     """The one lane of a loop. The task is the user's, so nothing here may rely on the task coming back.
 
     An exception that goes through the block is no verdict until the loop asks for more. If the loop does, the code outside has caught the
@@ -151,12 +151,6 @@ class LoopLane(Lane):
         super().__init__(worker)
         self.cut_by: BaseException | None = None  # what went through the block of the delivery in hand
 
-    def passes(self, error: BaseException) -> bool:
-        """Return whether an exception goes through the block, because it ends more than the block."""
-        if isinstance(error, asyncio.CancelledError):
-            return self.task is not None and self.task.cancelling() > 0
-        return exit_in(error) is not None or not isinstance(error, Exception | BaseExceptionGroup)
-
     def go_on(self) -> None:
         """Settle what went through the last block, because the loop asks for more."""
         cut_by, self.cut_by = self.cut_by, None
@@ -168,16 +162,6 @@ class LoopLane(Lane):
             limit = TimeoutError().with_traceback(cut_by.__traceback__)
             self.end(self.delivery, limit if isinstance(cut_by, asyncio.CancelledError) else cut_by)
             self.worker.turn_if_needed()
-
-    def let_go(self) -> None:
-        """Take back a delivery whose block was not entered, or was cut off."""
-        if self.delivery is not None and not self.started:
-            self.give_back(self.delivery)
-
-    def interrupt(self) -> None:
-        """Cancel the block. If the block was not entered yet, take the delivery back."""
-        self.let_go()
-        super().interrupt()
 
 
 class Deliveries:

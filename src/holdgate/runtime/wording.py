@@ -3,6 +3,9 @@
 An exception is its type, the status or error number that it carries, and the user's own line. Its text is left out: it may quote the
 message, or a URL with a password. A status and a number are the server's or the system's, and say what a person asks first: 503 or 429,
 refused or unreachable.
+
+Names of topics, queues and groups come from outside. Log lines have their control characters escaped (`one_line`), so that no name can
+begin a line that looks like another record, or talk to a terminal.
 """
 
 from __future__ import annotations
@@ -24,6 +27,14 @@ _FOUR_DIGITS = 1000
 
 # Enough for a sentence, and too short for a document that a client quotes (characters).
 _TEXT_AT_MOST = 200
+
+
+# -- a line ---------------------------------------------------------------------------------------------------------------------------
+
+
+def one_line(text: str) -> str:
+    """Return a line of the log with everything escaped that is not printable, line breaks included."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 # -- times and numbers ----------------------------------------------------------------------------------------------------------------

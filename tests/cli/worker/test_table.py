@@ -10,8 +10,7 @@ from holdgate import Override, Partition, State
 from holdgate.cli.worker.table import render
 from holdgate.cli.worker.words import clean, short
 from holdgate.core import LimiterSnapshot
-from holdgate.flow.failure_kinds import FailureKind
-from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting
+from holdgate.flow.snapshot import FailureKind, PartlyWaiting, RetryWaiting
 
 
 def shown(found: Any, **options: Any) -> str:

@@ -44,8 +44,7 @@ from holdgate.brokers.confluent.membership import Membership
 from holdgate.brokers.confluent.settings import ConsumerSettings, check_settings
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
-from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence, in_sequence
-from holdgate.brokers.ready import Ready
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence, Ready, in_sequence
 from holdgate.brokers.retention import RecordsLost, Retention
 from holdgate.brokers.topic_watch import TopicWatch
 from holdgate.brokers.topics import ErrorStreak, check_given, check_topics

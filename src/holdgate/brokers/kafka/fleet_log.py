@@ -52,7 +52,7 @@ from aiokafka.errors import (
 from holdgate.brokers.kafka.fleet_clients import LogConsumer, LogProducer
 from holdgate.brokers.kafka.fleet_topic import TopicAdmin, TopicMade
 from holdgate.errors import FleetLogError, SettingsError
-from holdgate.ports import LARGEST_RECORD, LogEntry
+from holdgate.ports import LogEntry, check_records
 from holdgate.tasks import begin_later
 
 # Seconds to connect and to find the place in the log. A broker in reach needs some ten milliseconds.
@@ -146,9 +146,7 @@ class KafkaFleetLog:
     async def append(self, records: Sequence[bytes]) -> None:
         """Write records, and return when all replicas have them. Raises FleetLogError."""
         await self._usable()
-        largest = max(map(len, records), default=0)
-        if largest > LARGEST_RECORD:
-            raise FleetLogError(f"a record must have at most {LARGEST_RECORD} bytes, got {largest}")
+        check_records(records)
         while self._sending is not None and not self._sending.done():  # one that was cancelled
             await asyncio.wait((self._sending,))
             await self._usable()

@@ -51,8 +51,7 @@ from holdgate.brokers.kafka.fetching import Pauses, Poller
 from holdgate.brokers.kafka.membership import GIVE_UP_WITHIN, ConsumerLifecycle, Membership, OwnedListener
 from holdgate.brokers.letters import no_reject
 from holdgate.brokers.lifetime import Lifetime
-from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence
-from holdgate.brokers.ready import Ready
+from holdgate.brokers.partitions import AssignedPartition, AssignedPartitions, OutOfSequence, Ready
 from holdgate.brokers.retention import RecordsLost, Retention
 from holdgate.brokers.topics import ErrorStreak, check_topics
 from holdgate.core.validation import count, seconds

@@ -41,7 +41,7 @@ from holdgate.brokers.rabbitmq.client import (
 )
 from holdgate.brokers.rabbitmq.queue_facts import find_facts
 from holdgate.errors import FleetLogError, IntakeError, SettingsError
-from holdgate.ports import LARGEST_RECORD, LOOK_BACK, LogEntry
+from holdgate.ports import LOOK_BACK, LogEntry, check_records
 from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later, within
 
@@ -138,9 +138,7 @@ class RabbitMQFleetLog:
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Return when the stream has these records, in this order. Raises FleetLogError."""
-        largest = max(map(len, records), default=0)
-        if largest > LARGEST_RECORD:
-            raise FleetLogError(f"a record must have at most {LARGEST_RECORD} bytes, got {largest}")
+        check_records(records)
         session = await self._connected()
         await session.write(records)
 

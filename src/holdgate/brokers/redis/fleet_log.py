@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from holdgate.errors import FleetLogError, SettingsError
-from holdgate.ports import LARGEST_RECORD, LOOK_BACK, LogEntry
+from holdgate.ports import LOOK_BACK, LogEntry, check_records
 from holdgate.slips import suggest_keywords
 from holdgate.tasks import begin_later, within
 
@@ -122,9 +122,7 @@ class RedisFleetLog:
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Return when the stream has these records, in this order. Raises FleetLogError."""
-        largest = max(map(len, records), default=0)
-        if largest > LARGEST_RECORD:
-            raise FleetLogError(f"a record must have at most {LARGEST_RECORD} bytes, got {largest}")
+        check_records(records)
         for record in records:  # one after the other: if one fails, a prefix is in the stream
             await self._answer("XADD", self._key, "MAXLEN", "~", _KEPT, "*", _FIELD, record)
 

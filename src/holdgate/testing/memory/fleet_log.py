@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdgate.errors import FleetLogError
-from holdgate.ports import LARGEST_RECORD, LOOK_BACK, LogEntry
+from holdgate.ports import LOOK_BACK, LogEntry, check_records
 from holdgate.testing.memory.broker import Bell
 
 # Seconds for which the server keeps a record: longer than any hang that a test makes, short enough for hours with a fleet of twenty.
@@ -183,9 +183,7 @@ class MemoryFleetLog:
     async def append(self, records: Sequence[bytes]) -> None:
         """Store records. Raises FleetLogError by `trouble`, for one of more than 1024 bytes, and for a log that is not open."""
         self._check_open()
-        largest = max(map(len, records), default=0)
-        if largest > LARGEST_RECORD:
-            raise FleetLogError(f"a record must have at most {LARGEST_RECORD} bytes, got {largest}")
+        check_records(records)
         loop = asyncio.get_running_loop()
         sent = _Sent(loop.time() + self._delay, tuple(records), loop.create_future())
         self._wire.append(sent)

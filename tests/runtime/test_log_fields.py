@@ -12,7 +12,8 @@ from tests.runtime.test_log_announce import announcer
 from holdgate.core.states import Reason, State
 from holdgate.events import AnyEvent, CircuitOpened, CommandEnded, CommandGiven, HoldContinued, MessageSkipped, OutageSuspected, SourceHeld
 from holdgate.flow.message import Partition, Queue
-from holdgate.telemetry.log_fields import fields_of, one_line
+from holdgate.runtime.log import fields_of
+from holdgate.runtime.wording import one_line
 
 ORDERS = Partition("orders", 3)
 HOLD = CommandGiven(90.0, "hold", "orders", "alice", "deploying", 1890.0)

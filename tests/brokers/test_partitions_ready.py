@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from holdgate.brokers.partitions import AssignedPartitions, RecordForm
-from holdgate.brokers.ready import Ready
+from holdgate.brokers.partitions import AssignedPartitions, Ready, RecordForm
 
 
 class Place(NamedTuple):

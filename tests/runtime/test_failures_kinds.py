@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from holdgate.flow.failure_kinds import FailureKind, FailureKinds
+from holdgate.flow.snapshot import FailureKind
+from holdgate.runtime.failures import FailureKinds
 
 HOUR = 3600.0
 
