@@ -137,7 +137,7 @@ test-fleet-worlds: $(SYNCED)
 # Four minutes of two cores: the whole of what make test has a part of.
 test-long: WORKERS := 3
 test-long: $(SYNCED)
-	HOLDGATE_TEST_LONG=1 $(PYTEST) $(OF_LONG) -k 'very_many or ten_minutes or hundred_thousand or fifty_seeds' $(ARGS)
+	HOLDGATE_TEST_LONG=1 $(PYTEST) $(OF_LONG) -k 'very_many or ten_minutes or hundred_thousand or fifty_seeds or caught_failure' $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)
