@@ -1,9 +1,9 @@
-"""Worker processes that begin with everything imported: forked from one process for each script, which imports what the script imports, once.
+"""Worker processes that begin with everything imported: forked from one process for each script, which has imported what that imports.
 
-A worker spends four tenths of a second of the processor on its imports, and a run of the tests starts hundreds of them.
+Its imports take a worker four tenths of a second of the processor, and a run of the tests starts hundreds of them.
 
-The test's side and the nursery speak in lines of JSON, one question and one answer at a time. A worker is a program like any other: in a session of
-its own, with the environment, the arguments and the output file it was given, and it ends as the script ends.
+The test's side and the nursery speak in lines of JSON, one question and one answer at a time. A worker is a program like any other: it is
+in a session of its own, has the environment, the arguments and the output file it was given, and ends as the script ends.
 """
 
 from __future__ import annotations

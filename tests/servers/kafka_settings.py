@@ -39,8 +39,8 @@ QUICK: Mapping[str, str] = {
 
 # Of a broker that no test kills: a busy machine lets it stand still for seconds, after which its own controller would fence it. Nothing on
 # it has a leader then, and nobody can make a topic.
-# It lives as long as the run, mostly without work. Of the 7.5 % of a core that it took then, 4 % were the two heartbeats a second that killed ones need,
-# and the records without content that the controller writes as often, for clusters whose members fall behind.
+# It lives as long as the run, mostly without work. Of the 7.5 % of a core that it took then, 4 % were the two heartbeats a second that
+# killed ones need, and the records without content that the controller writes as often, for clusters whose members fall behind.
 NEVER_KILLED: Mapping[str, str] = {
     "broker.session.timeout.ms": "60000",
     "broker.heartbeat.interval.ms": "2000",

@@ -1,4 +1,4 @@
-"""A server for one test at a time, which may do with it what it likes: when the test ends, the next one gets it, emptied, and running again.
+"""A server for one test at a time, which may do with it what it likes: the next test gets it emptied, and running again.
 
 To start one is what such a test costs most: seven seconds of the processor for a RabbitMQ.
 """

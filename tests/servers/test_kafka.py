@@ -1,5 +1,5 @@
-"""A Kafka of our own. That its data survive a kill, an orderly restart, and the end of one broker of three is seen where that is needed, because each
-start is dear: tests/brokers/kafka/test_intake_faults.py and tests/integration/kafka/test_broker.py."""
+"""A Kafka of our own. That its data survive a kill, an orderly restart, and the end of one broker of three is seen where that is needed,
+because each start is dear: tests/brokers/kafka/test_intake_faults.py and tests/integration/kafka/test_broker.py."""
 
 from __future__ import annotations
 
