@@ -16,10 +16,15 @@ ARGS ?=
 WORKERS ?= 6
 # The long ones come first, and each broker runs in a few of the processes (tests/conftest.py, tests/sharing.py).
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
+# What is so long that a part of it is in these: ten thousand messages and not a hundred thousand, one minute of outage and not ten. What
+# happens to the innocent once in a hundred thousand times is shown of thousands (test_the_innocent_stay).
+OF_LONG := tests/integration/kafka/test_volume.py tests/integration/rabbitmq/test_outage.py tests/fleet/test_world.py tests/flow/test_blame.py \
+	tests/lab/fleet/test_explore.py
+INNOCENT := tests/flow/test_blame.py::test_at_most_one_innocent_in_a_hundred_thousand
 # The table of faults has a target of its own; a few of its cells are here (test_quick.py). So has the wheel.
 TESTS := --ignore=tests/faults/test_matrix.py --ignore=tests/faults/test_checker.py --ignore=tests/packaging --ignore=tests/frameworks \
 	--ignore=tests/integration/kafka/test_fleet_faults.py --ignore=tests/integration/kafka/test_fleet_logs.py \
-	--ignore=tests/integration/kafka/test_fleet_chaos.py
+	--ignore=tests/integration/kafka/test_fleet_chaos.py --deselect=$(INNOCENT)
 # How often and where: make test-repeat RUNS=3 SETTINGS="slow stressed" ARGS=tests/integration
 RUNS ?= 10
 SETTINGS ?=
@@ -51,7 +56,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 # clients and pytest's own included: a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-faults test-confluent test-fleet test-fleet-worlds test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
+.PHONY: help setup test test-faults test-confluent test-fleet test-fleet-worlds test-long test-frameworks test-clients test-clients-outage test-share-outage test-matrix test-lowest test-newest test-pythons test-python test-wheel test-eager test-repeat
 .PHONY: check check-ruff check-mypy check-pyright check-imports docs format coverage mutation demo bench trace clean
 
 help:
@@ -61,6 +66,7 @@ help:
 	@echo "make test-fleet  workers of a fleet that are killed and stand still, and logs that are frozen, killed, wiped and cut off, one by one and in any order; a quarter of an hour"
 	@echo "make test-frameworks  workers of dramatiq, arq and others through an outage, on real brokers"
 	@echo "make test-fleet-worlds  fleets that share a log, with everything that can happen to it, in simulated time"
+	@echo "make test-long  a hundred thousand messages on each broker and in simulated time, and fleets in ten minutes of outage; make test has a part"
 	@echo "make test-clients  what the failures of real clients are taken for, on sockets that refuse, drop, hang and answer"
 	@echo "make test-clients-outage  two minutes of outage for all of them at once, in memory, on Kafka and on RabbitMQ"
 	@echo "make test-share-outage  ten minutes of outage on a share group of Kafka 4.4"
@@ -126,8 +132,12 @@ test-frameworks: $(FRAMEWORKS)/.synced
 
 # Fleets that share a log, in simulated time: every named world with three seeds, and a hundred random ones; some minutes of one core.
 test-fleet-worlds: $(SYNCED)
-	HOLDGATE_TEST_FLEET_WORLDS=1 $(PYTEST) tests/fleet/test_world.py -k ten_minutes
 	$(BIN)/python -m holdgate_lab.together $(ARGS)
+
+# Four minutes of two cores: the whole of what make test has a part of.
+test-long: WORKERS := 3
+test-long: $(SYNCED)
+	HOLDGATE_TEST_LONG=1 $(PYTEST) $(OF_LONG) -k 'very_many or ten_minutes or hundred_thousand or fifty_seeds or caught_failure' $(ARGS)
 
 # Stops at no failure: what counts is which tests fail how often. Not in CI: fifty runs take hours.
 test-repeat: $(SYNCED)

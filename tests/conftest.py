@@ -29,6 +29,7 @@ from tests.servers.kafka_settings import NEVER_KILLED
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
+from tests.servers.spare import Spare
 from tests.servers.unavailable import Unavailable, in_ci
 from tests.sharing import Sharing
 from tests.unhurried import lengthen
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 # Who asks for one of these asks for a real broker.
 SERVER_FIXTURES = {"kafka", "own_kafka", "fresh_kafka", "kafka_cluster", "kafka_proxy", "share_kafka", "topic"}
-SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "fresh_rabbitmq", "queue"}
+SERVER_FIXTURES |= {"rabbitmq", "own_rabbitmq", "spare_rabbitmq", "fresh_rabbitmq", "queue"}
 SERVER_FIXTURES |= {"redis_server"}
 
 
@@ -281,12 +282,21 @@ def own_rabbitmq(rabbitmq: RabbitMQAddress, request: pytest.FixtureRequest) -> I
         runner.run(server.close())
 
 
+@pytest.fixture(scope="session")
+def spare_rabbitmq() -> Iterator[Spare[RabbitMQServer]]:
+    """What `fresh_rabbitmq` lends."""
+    spare = Spare(_own_rabbitmq)
+    yield spare
+    with asyncio.Runner() as runner:
+        runner.run(spare.close())
+
+
 @pytest.fixture
-async def fresh_rabbitmq(request: pytest.FixtureRequest) -> AsyncIterator[RabbitMQServer]:
-    """A node for one test alone, to be stopped, killed, frozen and started again."""
-    async with _own_rabbitmq() as server:
-        serves(request, label(server))
-        yield server
+async def fresh_rabbitmq(spare_rabbitmq: Spare[RabbitMQServer], request: pytest.FixtureRequest) -> RabbitMQServer:
+    """A node for one test at a time, empty, to be stopped, killed, frozen and started again: nothing else is on it meanwhile."""
+    server = await spare_rabbitmq.lend()
+    serves(request, label(server))
+    return server
 
 
 @pytest.fixture

@@ -353,7 +353,7 @@ def test_a_share_of_what_keys_find_out_changes_nothing() -> None:
 def test_a_key_takes_less_than_a_kilobyte(outcomes: tuple[Outcome, ...]) -> None:
     """Down, throttled with a pace that was found, or with numbers of its own."""
     limits = Limits(rate=600, per=60, concurrency=3) if outcomes == (OK,) else None
-    whole, count = Whole(limits=limits, max_keys=5000), 5000
+    whole, count = Whole(limits=limits, max_keys=1000), 1000
     slot: KeySlot | None
     tracemalloc.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Self
 
 from tests import canary
 from tests.ledger.ledger import Ledger
+from tests.ledger.nursery import Nursery
 from tests.servers.guardian import guardian
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.ledger.ledger import Entry
+    from tests.ledger.nursery import Forked
 
 # A drain may take 25 s; beyond this a worker hangs.
 END_TIMEOUT = 60.0
@@ -30,14 +33,10 @@ LOOKS_IN_A_WAIT = 9
 class Worker:
     """One process; `name` is what it was told to write into the ledger as `who`."""
 
-    def __init__(self, name: str, command: Sequence[str], errors: Path) -> None:
+    def __init__(self, name: str, script: Path, arguments: Sequence[str], errors: Path) -> None:
         self.name = name
         self._errors = errors
-        with errors.open("wb") as file:
-            # A session of its own: Ctrl-C in the terminal goes to the test, which then ends its workers.
-            self._process = subprocess.Popen(
-                command, env=_environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
-            )
+        self._process = _start(script, arguments, errors)
         guardian.watch_process(self._process.pid)
 
     @property
@@ -88,6 +87,7 @@ class Worker:
         except TimeoutError:
             raise TimeoutError(f"{self.name} did not end within {timeout} s; it printed:\n{self.output[-3000:]}") from None
         guardian.process_ended(self._process.pid)
+        assert self._process.returncode is not None
         return self._process.returncode
 
 
@@ -138,18 +138,8 @@ class Fleet:
     def _start_one(self, *more: str) -> Worker:
         # The number of those that were started before, of this fleet: a name is never used twice.
         name = f"worker-{len(list(self.ledger.folder.glob('worker-*.txt'))) + 1}"
-        command = [
-            sys.executable,
-            *_slowly(),
-            str(self._script),
-            *self._arguments,
-            *more,
-            "--ledger",
-            str(self.ledger.folder),
-            "--name",
-            name,
-        ]
-        return Worker(name, command, self.ledger.folder / f"{name}.txt")
+        arguments = [*self._arguments, *more, "--ledger", str(self.ledger.folder), "--name", name]
+        return Worker(name, self._script, arguments, self.ledger.folder / f"{name}.txt")
 
     def _check_alive(self) -> None:
         for worker in self.workers:
@@ -161,10 +151,23 @@ class Fleet:
         return "\n".join(f"--- {worker.name}\n{worker.output[-1500:]}" for worker in self.workers)
 
 
-def _slowly() -> list[str]:
+def _start(script: Path, arguments: Sequence[str], output: Path) -> Forked | subprocess.Popen[bytes]:
     """HOLDGATE_TEST_SLOW=4: every worker has a quarter of its time, to see which tests count on quick ones."""
     times = os.environ.get("HOLDGATE_TEST_SLOW")
-    return ["-m", "tests.ledger.slow", times] if times else []
+    if not times:
+        return _nursery(script).start(arguments, _environment(), output)
+    command = [sys.executable, "-m", "tests.ledger.slow", times, str(script), *arguments]
+    with output.open("wb") as file:
+        # A session of its own: Ctrl-C in the terminal goes to the test, which then ends its workers.
+        return subprocess.Popen(command, env=_environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+
+
+@functools.cache
+def _nursery(script: Path) -> Nursery:
+    """One for each script, for as long as this process lives."""
+    nursery = Nursery(script, _environment())
+    guardian.watch_process(nursery.pid)
+    return nursery
 
 
 def _environment() -> dict[str, str]:

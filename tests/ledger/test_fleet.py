@@ -16,22 +16,23 @@ WORKER = """
 import argparse, pathlib, signal, sys, time
 from tests.ledger.ledger import LedgerWriter
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--ledger", type=pathlib.Path)
-parser.add_argument("--name")
-parser.add_argument("--fail", action="store_true")
-arguments = parser.parse_args()
-if arguments.fail:
-    sys.exit("no broker today")
-ledger = LedgerWriter(arguments.ledger, arguments.name)
-going = []
-signal.signal(signal.SIGTERM, lambda *_: going.append(1))
-count = 0
-while not going:
-    count += 1
-    ledger.write("note", count=count)
-    time.sleep(0.01)
-ledger.write("note", drained=True)
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ledger", type=pathlib.Path)
+    parser.add_argument("--name")
+    parser.add_argument("--fail", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.fail:
+        sys.exit("no broker today")
+    ledger = LedgerWriter(arguments.ledger, arguments.name)
+    going = []
+    signal.signal(signal.SIGTERM, lambda *_: going.append(1))
+    count = 0
+    while not going:
+        count += 1
+        ledger.write("note", count=count)
+        time.sleep(0.01)
+    ledger.write("note", drained=True)
 """
 
 

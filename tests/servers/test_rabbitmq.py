@@ -1,3 +1,6 @@
+"""A RabbitMQ of our own. That its data survive a kill and an orderly restart is seen where that is needed, because each start is dear:
+tests/integration/rabbitmq/test_broker.py."""
+
 from __future__ import annotations
 
 import asyncio
@@ -13,9 +16,6 @@ from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.rabbitmq_address import QUORUM, RabbitMQAddress, Waiting
 from tests.servers.rabbitmq_install import Installation
 from tests.servers.unavailable import Unavailable
-
-# A quorum queue that is killed younger than this does not come back (RabbitMQServer.kill).
-GROWN_UP = 4.0
 
 
 async def test_a_queue_keeps_what_was_published(rabbitmq: RabbitMQAddress, queue) -> None:
@@ -40,19 +40,6 @@ async def test_depth_counts_what_is_ready_and_who_consumes(rabbitmq: RabbitMQAdd
         await source.consume(keep)
         await rabbitmq.becomes(name, ready=1, consumers=1)
     await rabbitmq.becomes(name, ready=3, consumers=0)
-
-
-async def test_data_survives_kill_and_restart(fresh_rabbitmq: RabbitMQServer) -> None:
-    """After kill -9, and after a restart in order, the same address has the same messages."""
-    await fresh_rabbitmq.declare("kept", QUORUM)
-    await fresh_rabbitmq.publish("kept", [b"1"])
-    await asyncio.sleep(GROWN_UP)
-    fresh_rabbitmq.kill()
-    assert not await fresh_rabbitmq.answers()
-    await fresh_rabbitmq.start()
-    await fresh_rabbitmq.publish("kept", [b"2"])
-    await fresh_rabbitmq.restart()
-    assert [message.body for message in await fresh_rabbitmq.waiting("kept")] == [b"1", b"2"]
 
 
 async def test_signals_reach_the_node_itself(fresh_rabbitmq: RabbitMQServer) -> None:

@@ -36,6 +36,7 @@ async def test_the_broker_restarts_during_a_hold(fresh_kafka: KafkaServer) -> No
         await at.for_seconds(0.3)
         taken = len(at.received)
         fresh_kafka.kill()
+        assert await fresh_kafka.count_brokers() == 0
         await at.for_seconds(1.0)
         await at.beside(fresh_kafka.start())
         await at.for_seconds(1.0)

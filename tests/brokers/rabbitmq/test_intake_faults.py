@@ -108,6 +108,7 @@ async def test_a_restarted_broker_brings_everything_again(fresh_rabbitmq: Rabbit
         at.hold()
         at.held.add(Queue("orders"))
         fresh_rabbitmq.kill()
+        assert not await fresh_rabbitmq.answers()
         await at.until(lambda: at.count("lost") == 1)
         await at.beside(fresh_rabbitmq.start())
         await at.until(lambda: at.count("assigned") == 2)

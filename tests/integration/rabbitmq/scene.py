@@ -165,9 +165,14 @@ class Scene:
         """Wait until workers have been told so many times since the mark that a queue was "given back" or "lost"."""
         return await self.until(lambda entries: gone(after(entries, since), how) >= times)
 
-    async def came_back(self, *, since: Mark) -> list[Entry]:
-        """Wait until a worker got a queue since the mark."""
-        return await self.until(lambda entries: bool(took(after(entries, since))))
+    async def came_back(self, *queues: str, since: Mark) -> list[Entry]:
+        """Wait until a worker got a queue since the mark; each of these, where they are named."""
+
+        def are_back(entries: list[Entry]) -> bool:
+            back = {each.facts["took"] for each in took(after(entries, since))}
+            return bool(back) and back >= set(queues)
+
+        return await self.until(are_back)
 
     async def finished(self, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until everything produced is processed that can be."""

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.rabbitmq.conftest import ARGUMENTS
 from tests.integration.rabbitmq.scene import PATIENCE, Scene, again, gone, told
 from tests.ledger.ledger import after, mark
 
@@ -28,27 +29,27 @@ FAULTS = ("reset", "black hole", "half-open", "closed by the broker")
 
 @pytest.mark.versions
 @pytest.mark.parametrize("end", ["kill", "stop"])
-async def test_the_broker_goes_away_during_a_hold(
-    fresh_rabbitmq: RabbitMQServer, tmp_path: Path, arguments: Mapping[str, Any], end: str
-) -> None:
-    """Killed or stopped in order, and started again: the worker comes back, still holding; nothing is lost, nothing processed twice."""
+async def test_the_broker_goes_away_during_a_hold(fresh_rabbitmq: RabbitMQServer, tmp_path: Path, end: str) -> None:
+    """Killed or stopped in order, and started again: a worker with a queue of each kind comes back to both, still holding; nothing is lost,
+    nothing processed twice."""
     async with Scene(fresh_rabbitmq, tmp_path) as scene:
-        queue = await scene.queue(arguments)
+        queues = [await scene.queue(arguments) for arguments in ARGUMENTS.values()]
         scene.latency(0.01)
         (worker,) = await scene.start(1)
-        await scene.produce(queue, 200)
-        if arguments:
-            await asyncio.sleep(GROWN_UP)
-        outage = await scene.outage(queue)
+        for queue in queues:
+            await scene.produce(queue, 200)
+        await asyncio.sleep(GROWN_UP)
+        outage = await scene.outage(queues[0])
+        await scene.produce(queues[1], 60)
         await scene.opened(worker, times=3, since=outage)  # by then a classic queue has written down the last acknowledgements
         away = mark()
         if end == "kill":
             fresh_rabbitmq.kill()
         else:
             await fresh_rabbitmq.stop()
-        await scene.gone("lost", since=away)
+        await scene.gone("lost", len(queues), since=away)
         await fresh_rabbitmq.start()
-        await scene.came_back(since=away)
+        await scene.came_back(*queues, since=away)
         await _finish(scene)
         scene.check(lanes=LANES)
 
