@@ -89,9 +89,9 @@ def test_without_backoff_the_waits_are_all_the_same() -> None:
 def test_so_many_retries_that_nobody_counts_them() -> None:
     """The waits are added up and not written down; a doubling has no end of its own."""
     many = with_task(autoretry_for=(ConnectionError,), retry_backoff=1, retry_backoff_max=600, max_retries=1_000_000_000)
-    assert "1,000,000,001 attempts in 1 + 2 + 4 + 8 + 16 + 32 + ... = 6e+11 s (max_retries=1000000000)" in many
+    assert "1,000,000,001 attempts in 1 + 2 + 4 + 8 + 16 + 32 + ... = 599999995023 s (max_retries=1000000000)" in many
     some = with_task(autoretry_for=(ConnectionError,), retry_backoff=1, retry_backoff_max=600, max_retries=2000)
-    assert f"= {1023 + 1990 * 600:g} s (max_retries=2000)" in some
+    assert f"= {1023 + 1990 * 600} s (max_retries=2000)" in some
 
 
 def test_what_an_app_leaves_to_the_task() -> None:
