@@ -49,5 +49,5 @@ def test_a_message_that_comes_back_immediately_goes_round() -> None:
     assert hot_loop(HOUR, turn=60).startswith("3600 s / 60 s a turn = 60 calls that fail")
     assert gone_after(21, HOUR).startswith("21 attempts of 0.01 s each = 0.21 s, and it is gone: what comes in the first 3600 s - 0.21 s")
     assert gone_after(100, HOUR, turn=60) == (
-        "100 attempts of 60 s each = 6e+03 s, and it is gone: the outage of 3600 s is over by then, so none is given up"
+        "100 attempts of 60 s each = 6000 s, and it is gone: the outage of 3600 s is over by then, so none is given up"
     )

@@ -17,7 +17,7 @@ from holdgate.testing import LoopClock, MemoryIntake, in_virtual_time
 
 
 class Server:
-    """Takes SIGTERM, as uvicorn does, and does nothing but count it."""
+    """Takes SIGTERM and SIGINT, as uvicorn does, and does nothing but count them."""
 
     def __init__(self) -> None:
         self.signals = 0
@@ -29,10 +29,11 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
-    before = signal.signal(signal.SIGTERM, made.handle_exit)
+    before = {number: signal.signal(number, made.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
     yield made
-    assert signal.getsignal(signal.SIGTERM) == made.handle_exit  # put back
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        assert signal.getsignal(number) == made.handle_exit  # put back
+        signal.signal(number, handler)
 
 
 def guard() -> Guard:
@@ -53,19 +54,20 @@ async def test_runs_last_as_long_as_the_app(server: Server) -> None:
     assert server.signals == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 @in_virtual_time
-async def test_the_servers_signal_lets_them_drain_at_once(server: Server) -> None:
+async def test_the_servers_signal_lets_them_drain_at_once(server: Server, number: signal.Signals) -> None:
     """The server hears it as ever, and may wait for its requests for long: nothing starts here meanwhile, and what runs may end."""
     broker, handler = broker_with(50), Handler(seconds=1.0)
     async with guard() as made, consuming(made, made.run(MemoryIntake(broker, topics=["orders"]), handler, needs=[dependency()])):
         await asyncio.sleep(3.5)
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         started = len(handler.started)
         await asyncio.sleep(60.0)  # a request that does not end
         assert server.signals == 1
         assert len(handler.started) == started == len(handler.done)
         assert not list(made.workers)
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         await asyncio.sleep(0.1)
         assert server.signals == 2
 

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("taskiq_aio_pika", reason="taskiq-aio-pika is not installed: pip install 'holdgate[taskiq]'")
 
-from taskiq import InMemoryBroker, SimpleRetryMiddleware, SmartRetryMiddleware
+from taskiq import InMemoryBroker, SimpleRetryMiddleware, SmartRetryMiddleware, TaskiqMessage
 from taskiq.acks import AcknowledgeType
 from taskiq_aio_pika import AioPikaBroker
 from tests.examples.payments import Payments
@@ -194,8 +194,33 @@ async def test_needs_of_a_task_that_the_worker_does_not_have_are_refused() -> No
     TaskiqGuard(made, needs={"chrage": [PATIENT]})
     with pytest.raises(SettingsError, match=r"needs has \['chrage'\], and the worker's tasks are \['charge'\]"):
         GuardReceiver(made)
+    made = broker()
     TaskiqGuard(made, needs={"charge": [PATIENT]})
     assert GuardReceiver(made)
+
+
+async def test_trap_a_second_guard_of_a_broker_is_refused() -> None:
+    """It replaced the first, whose tasks then ran without a guard."""
+    made = broker()
+    TaskiqGuard(made, needs={"charge": [PATIENT]})
+    with pytest.raises(SettingsError, match="has a TaskiqGuard already"):
+        TaskiqGuard(made, needs={"charge": [PATIENT]})
+
+
+async def test_trap_a_sender_that_wants_an_early_ack_does_not_get_it_for_a_guarded_task(caplog: pytest.LogCaptureFixture) -> None:
+    """A label of the message alone, which no check of the worker sees: the task would be lost while it waits."""
+    made = broker()
+    TaskiqGuard(made, needs={"charge": [PATIENT]})
+    receiver = GuardReceiver(made, ack_type=AcknowledgeType.WHEN_EXECUTED)
+    early = TaskiqMessage(task_id="1", task_name="charge", labels={"ack_type": "when_received"}, args=[], kwargs={})
+    for _ in range(2):
+        assert receiver._get_ack_time(early) is AcknowledgeType.WHEN_SAVED
+    assert [record.getMessage() for record in caplog.records if "ack_type=when_received" in record.getMessage()] == [
+        "a task charge was sent with ack_type=when_received, by which it would be lost while it waits: it is acknowledged when its result is saved"
+    ]
+    free = early.model_copy(update={"task_name": "free"})
+    assert receiver._get_ack_time(free) is AcknowledgeType.WHEN_RECEIVED
+    assert receiver._get_ack_time(early.model_copy(update={"labels": {}})) is AcknowledgeType.WHEN_EXECUTED
 
 
 async def test_early_acknowledgement_is_refused() -> None:

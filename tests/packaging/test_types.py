@@ -24,7 +24,7 @@ PYRIGHT = '{"typeCheckingMode": "strict", "reportMissingTypeStubs": false, "pyth
 def checked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The wheel with what tests/typing imports, and both checkers."""
     environment = Environment(tmp_path_factory.mktemp("checked"), wheel)
-    environment.install("[kafka,rabbitmq,faststream,celery,taskiq,web]", "httpx", "mypy>=1.14", "pyright[nodejs]>=1.1.390")
+    environment.install("[kafka,confluent,rabbitmq,redis,faststream,celery,taskiq,web]", "httpx", "mypy>=1.14", "pyright[nodejs]>=1.1.390")
     return environment
 
 

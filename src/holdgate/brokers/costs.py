@@ -28,16 +28,21 @@ def counted(number: float, what: str = "") -> str:
     return f"{number:,.0f}" + (f" {what}{'' if round(number) == 1 else 's'}" if what else "")
 
 
+def plain(number: float) -> str:
+    """Return a number as a reader writes it into a sum: to the hundredth, and without an exponent."""
+    return f"{round(number, 2):.12g}"
+
+
 def hot_loop(outage: float, turn: float = TURN) -> str:
     """Return what one handler does in an outage if its message comes back after a turn of so many seconds and is never given up."""
     calls = counted(outage / turn, "call")
-    return f"{outage:g} s / {turn:g} s a turn = {calls} that fail, for each handler, into a service that tries to get up"
+    return f"{plain(outage)} s / {plain(turn)} s a turn = {calls} that fail, for each handler, into a service that tries to get up"
 
 
 def gone_after(attempts: int, outage: float, turn: float = TURN) -> str:
     """Return after how long a message is gone that comes back after a turn of so many seconds, but only so often."""
     gone = attempts * turn
-    return f"{counted(attempts, 'attempt')} of {turn:g} s each = {gone:.3g} s, and it is gone: {given_up(gone, outage)}"
+    return f"{counted(attempts, 'attempt')} of {plain(turn)} s each = {plain(gone)} s, and it is gone: {given_up(gone, outage)}"
 
 
 def lost_share(covered: float, outage: float) -> float:
@@ -53,8 +58,8 @@ def given_up(covered: float, outage: float) -> str:
     if covered == 0:
         return "all that comes in the outage is given up, 100 of 100 messages"
     if covered >= outage:
-        return f"the outage of {outage:g} s is over by then, so none is given up"
+        return f"the outage of {plain(outage)} s is over by then, so none is given up"
     return (
-        f"what comes in the first {outage:g} s - {covered:.3g} s = {outage - covered:g} s of the outage is given up before it ends, "
+        f"what comes in the first {plain(outage)} s - {plain(covered)} s = {plain(outage - covered)} s of the outage is given up before it ends, "
         f"{100 * lost_share(covered, outage):.3g} of 100 messages"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from holdgate.brokers.costs import counted, lasting
+from holdgate.brokers.costs import counted, lasting, plain
 
 # max.poll.interval.ms where nobody sets it: that of Java's client, of librdkafka and of aiokafka (seconds).
 _MAX_POLL_INTERVAL = 300.0
@@ -84,7 +84,7 @@ def of_group(membership: Membership, outage: float, *, interval: float | None = 
         return [f"{yet}: that is an outage already, and it lasts until a consumer starts"]
     lasts = _MAX_POLL_INTERVAL if interval is None else interval
     times = math.floor(outage / lasts)
-    each = f"{outage:g} s / {lasts:g} s = {counted(times, 'time')} for each of {counted(membership.members, 'member')}"
+    each = f"{plain(outage)} s / {plain(lasts)} s = {counted(times, 'time')} for each of {counted(membership.members, 'member')}"
     unless = " unless it sets another" if interval is None else ""
     evicted = (
         "a consumer that tries a record again without polling is put out of the group after max.poll.interval.ms, "

@@ -6,12 +6,12 @@ Theory of operation. Three things go wrong where a lifespan simply begins a task
   server ends.
 - *A worker that ends by itself*, because its queue was deleted, say. The app would go on without it, and look well. So the server gets a
   SIGTERM, and the lifespan raises what the run has ended with.
-- *The stop.* On a SIGTERM a server first waits for open requests, which may be for ever (a stream of events), and ends the lifespan only
+- *The stop.* On a SIGTERM or Ctrl-C a server first waits for open requests, which may be for ever (a stream of events), and ends the lifespan only
   then. A worker would consume until that, and its drain would come after it. So the signal's handler is wrapped: the drain begins with the
   signal, beside the server's own.
 
-The signal stays the server's. Its handler is called as ever, and put back at the end. Nothing is wrapped outside of the main thread (a test
-client's), or where the signal kills immediately and so belongs to nobody.
+The signals stay the server's. Their handlers are called as ever, and put back at the end. Nothing is wrapped outside of the main thread (a
+test client's), or where a signal has Python's default and so belongs to nobody.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ async def consuming(guard: Guard, *runs: Coroutine[Any, Any, None]) -> AsyncGene
       the server, because the server has taken it already.
     - `runs`: what `guard.run(...)` returns, not awaited.
 
-    The block begins when all of them are open, and raises what one of them has raised before. SIGTERM lets all of them drain, beside the
-    server's own shutdown, and so does the end of the block, which waits for that: for `drain_timeout` and a few seconds at most. If one
+    The block begins when all of them are open, and raises what one of them has raised before. SIGTERM and SIGINT let all of them drain,
+    beside the server's own shutdown, and so does the end of the block, which waits for that: for `drain_timeout` and a few seconds at most. If one
     ends by an error in between, the process gets a SIGTERM, and the error is raised at the end.
     """
     tasks = [begin_later(run, "run of an ASGI app") for run in runs]
     try:
-        with _stops_at_sigterm(guard):
+        with _stops_with_the_server(guard):
             await _opened(guard, tasks)
             for task in tasks:
                 task.add_done_callback(_end_app)
@@ -84,26 +84,29 @@ def _end_app(task: asyncio.Task[None]) -> None:
 
 
 @contextmanager
-def _stops_at_sigterm(guard: Guard) -> Generator[None]:
-    """Let the guard stop at a SIGTERM that the server handles, too."""
-    servers: Any = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or not callable(servers):
+def _stops_with_the_server(guard: Guard) -> Generator[None]:
+    """Let the guard stop at a signal by which the server ends, too."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     stopping: list[asyncio.Task[None]] = []  # a task that nobody keeps may be collected
+    servers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def stop() -> None:
         stopping.append(begin_later(guard.stop(), "stop of an ASGI app"))
 
     def arrived(signum: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop)
-        servers(signum, frame)
+        servers[signum](signum, frame)
 
     handler: Callable[[int, FrameType | None], None] = arrived
-    signal.signal(signal.SIGTERM, handler)
+    wrapped = [number for number, owner in servers.items() if callable(owner) and owner is not signal.default_int_handler]
+    for number in wrapped:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is handler:
-            signal.signal(signal.SIGTERM, servers)
+        for number in wrapped:
+            if signal.getsignal(number) is handler:
+                signal.signal(number, servers[number])

@@ -109,6 +109,10 @@ class TaskiqGuard:
             self.for_all = check_list(needs, "needs")
         if not self.for_all and not any((self.by_name or {}).values()):
             raise SettingsError("needs names no dependency, so nothing would be held: write [payments], or {'app:charge': [payments]}")
+        if broker in _guarded:
+            raise SettingsError(
+                "the broker has a TaskiqGuard already, and a worker has one: name what all tasks need in its needs={'app:charge': [...]}"
+            )
         self.is_received = False  # a GuardReceiver has been made for the broker
         _guarded[broker] = self
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, self._check_receiver)
@@ -154,6 +158,7 @@ class GuardReceiver(Receiver):
         settings.is_received = True
         self._guard = Guard() if settings.guard is None else settings.guard
         self._patient: dict[str, Callable[..., Awaitable[TaskiqResult[Any]]]] = {}
+        self._too_early: set[str] = set()  # tasks of which it was logged that a sender wants them acknowledged before they run
         _check_names(broker, settings.by_name or {})
         _check_broker(broker, self.ack_time)
         if settings.for_all:
@@ -192,6 +197,18 @@ class GuardReceiver(Receiver):
             if attempts.last is None or error is not attempts.error:
                 raise
             return attempts.last
+
+    def _get_ack_time(self, message: TaskiqMessage) -> AcknowledgeType:
+        """Return when to acknowledge. A guarded task waits unacknowledged, whatever its sender's label says."""
+        found = super()._get_ack_time(message)
+        name = message.task_name
+        if found is not _EARLY or not self._settings.needs_of(name):
+            return found
+        if name not in self._too_early:
+            self._too_early.add(name)
+            log.warning("a task %s was sent with ack_type=when_received, by which it would be lost while it waits: it is acknowledged"
+                        " when its result is saved", name)  # fmt: skip
+        return AcknowledgeType.WHEN_SAVED
 
     async def _stop_after(self, finish_event: asyncio.Event) -> None:
         await finish_event.wait()

@@ -43,6 +43,34 @@ def test_a_setting_of_a_circuit_breaker(line: str, settings: dict[str, object]) 
     assert become(line) == {"dependencies": {"a": settings}}
 
 
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        (f"{CB}ringBufferSizeInClosedState=20", {"dependencies": {"a": {"window": {"calls": 20}, "minimum_calls": 20}}}),
+        (f"{CB}waitInterval=5000", {"dependencies": {"a": {"open_duration": "5s"}}}),
+        ("resilience4j.bulkhead.instances.a.maxConcurrentCall=8", {"dependencies": {"a": {"limits": {"concurrency": 8}}}}),
+        (f"{RETRY}maxRetryAttempts=4", {"retry": {"attempts": 4}}),
+    ],
+)
+def test_trap_names_of_older_versions_are_known(line: str, settings: dict[str, object]) -> None:
+    """A file of years ago was "misspelt" in half of its lines. A ring buffer gave no rate before it was full."""
+    assert become(line) == settings
+
+
+def test_of_an_old_and_a_new_name_the_new_one_counts() -> None:
+    """The line of the other says so."""
+    lines = (f"{RETRY}maxRetryAttempts=4", f"{RETRY}maxAttempts=3")
+    assert become(*lines) == {"retry": {"attempts": 3}}
+    assert remarks(*lines)[0] == (1, Nearness.NONE, f"it is an old name of {RETRY}maxAttempts, which is there too")
+
+
+def test_a_rate_of_an_older_version_has_its_unit_in_its_name() -> None:
+    """Milliseconds are what a bare number is anyway."""
+    for period in ("limitRefreshPeriodInMillis=500", "limitRefreshPeriodInNanos=500000000"):
+        limits = {"rate": 10, "per": "500ms"}
+        assert become(f"{RATE}limitForPeriod=10", f"{RATE}{period}") == {"dependencies": {"a": {"limits": limits}}}
+
+
 def test_a_window_of_time_counts_seconds() -> None:
     """Its size is seconds there, too."""
     assert become(f"{CB}slidingWindowType=time_based", f"{CB}slidingWindowSize=30") == {"dependencies": {"a": {"window": {"seconds": 30}}}}
@@ -193,7 +221,11 @@ def test_a_name_that_is_no_label_is_a_problem() -> None:
     [
         (f"{CB}permittedNumberOfCallsInHalfOpenState=5", "half-open here is a probe"),
         (f"{CB}recordExceptions=java.io.IOException", "say it where the dependency is made, as failures="),
-        (f"{CB}failurRateThreshold=5", "it is unknown here, and may be misspelt"),
+        (f"{CB}failurRateThreshold=5", "it is unknown here, and may be misspelt: is it failureratethreshold?"),
+        (f"{CB}slidingWindowsSize=5", "it is unknown here, and may be misspelt: is it slidingwindowsize?"),
+        (f"{CB}somethingElse=5", "it is unknown here, and may be misspelt"),
+        (f"{CB}ringBufferSizeInHalfOpenState=5", "half-open here is a probe"),
+        ("resilience4j.bulkhead.instances.a.maxWaitTime=5", "a message waits in the broker"),
         (f"{CB}failureRateThreshold=${{RATE}}", "its value comes from RATE, which has no default in the file"),
         (f"{CB}failureRateThreshold=", "it is empty"),
         (f"{CB}waitDurationInOpenState=0", "open_duration must be above 0, and keeps its default"),

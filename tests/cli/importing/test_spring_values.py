@@ -41,6 +41,17 @@ def test_a_count_is_a_whole_number_from_1(text: str) -> None:
     assert values.count("25") == 25
 
 
+def test_trap_javas_largest_int_is_a_count() -> None:
+    """It is what many write for "no bound". YAML allows underscores, and the reader of these texts is YAML's."""
+    assert values.count("2147483647") == 2_147_483_647
+    assert values.count("10_000") == 10_000
+    assert values.duration("10_000") == 10
+    with pytest.raises(ValueError, match="must be at most 2147483647"):
+        values.count("2147483648")
+    with pytest.raises(ValueError, match="must be a whole number from 1"):
+        values.count("_10")
+
+
 @pytest.mark.parametrize("text", ["-1", "inf", "nan", "x"])
 def test_a_number_is_finite_and_from_0(text: str) -> None:
     """Factors and shares."""

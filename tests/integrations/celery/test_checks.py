@@ -104,6 +104,14 @@ def test_a_guard_is_refused_what_it_cannot_be() -> None:
         CeleryGuard(app_of(), needs=lambda task: [])
 
 
+def test_trap_a_second_guard_of_an_app_is_refused() -> None:
+    """The worker's consumer would have the first one, and what the tasks of the second give back would be requeued again and again."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    CeleryGuard(app, needs={"charge": [Dependency("payments")]})
+    with pytest.raises(SettingsError, match="has a CeleryGuard already"):
+        CeleryGuard(app, needs={"mail": [Dependency("payments")]})
+
+
 @pytest.mark.parametrize(
     ("needs", "why"),
     [

@@ -17,6 +17,7 @@ from celery.worker.request import Request
 
 from holdgate.core import Outcome
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
+from holdgate.flow.message import Queue
 from holdgate.flow.policy import Verdict
 from holdgate.integrations.celery.consumer import GuardedConsumer, GuardedRequest
 from holdgate.integrations.celery.given_back import TaskGivenBack
@@ -115,6 +116,19 @@ def test_a_message_of_a_connection_that_is_gone_is_given_back_already() -> None:
     it.request.message.delivery_tag = 1
     consumer = SimpleNamespace(connection_errors=(RecoverableConnectionError,))
     GuardedConsumer.forget(consumer, it.request, acknowledge=False)  # type: ignore[arg-type]
+
+
+def test_a_task_of_an_eta_is_as_old_as_its_delivery() -> None:
+    """What the guard gets to know, when the task comes to it at last."""
+    bench = Bench()
+    offered: list[float] = []
+    consumer = GuardedConsumer.__new__(GuardedConsumer)
+    consumer._guarded, consumer._queues = frozenset({"charge"}), {None: Queue("orders")}
+    bench.station.offer = lambda _source, _request, age: offered.append(age)  # type: ignore[attr-defined]
+    consumer.guarding = bench.request.guarding
+    bench.request.taken_at -= 1500.0
+    consumer.arrived(bench.request)
+    assert offered == [pytest.approx(1500.0, abs=60.0)]
 
 
 def test_a_task_that_has_gone_well_is_freed_without_the_garbage_collector() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("celery", reason="celery is not installed: pip install 'holdgate[celery]'")
 
-from celery import Celery
+from celery import Celery, Task
 from celery.app.trace import build_tracer
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -89,6 +89,90 @@ def test_a_soft_time_limit_is_a_failure_of_the_needs() -> None:
 def test_autoretry_does_not_see_it() -> None:
     """It would publish a copy of the message, and spend a retry."""
     assert isinstance(run(task_that(ConnectionError(), autoretry_for=(Exception,), max_retries=1)), TaskGivenBack)
+
+
+class Refused(Exception):
+    """What a task calls it when payments does not answer."""
+
+
+def task_with(cls: type[Task], call: Any) -> Any:
+    """Return a guarded task of a class of its own."""
+    app = app_of()
+    task = app.task(name="work", shared=False, bind=True, base=cls, max_retries=1)(call)
+    install(app.tasks[task.name], lambda _: [PAYMENTS])
+    return app.tasks[task.name]
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The copies of a message that a retry publishes."""
+    published: list[object] = []
+    monkeypatch.setattr(Task, "signature_from_request", lambda *_, **__: published.append(1) or _Sent())
+    return published
+
+
+def fails(*_: object) -> None:
+    raise ConnectionError("down")
+
+
+def goes_well(*_: object) -> str:
+    return "well"
+
+
+def test_trap_a_task_that_retries_for_another_exception_is_given_back(copies: list[object]) -> None:
+    """`self.retry(exc=Refused())` while it handles what payments has raised: a retry would be spent on the outage."""
+
+    def work(self: Any) -> None:
+        try:
+            fails()
+        except ConnectionError:
+            raise self.retry(exc=Refused()) from None
+
+    assert isinstance(run(task_with(Task, work)), TaskGivenBack)
+    assert copies == []
+
+
+def test_trap_a_class_that_retries_whatever_its_tasks_raise_passes_it_on(copies: list[object]) -> None:
+    """It catches what we raise as well, and would publish a copy for it."""
+
+    class Retrying(Task):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return self.run(*args, **kwargs)
+            except Exception as error:
+                raise self.retry(exc=error) from error
+
+    assert isinstance(run(task_with(Retrying, fails)), TaskGivenBack)
+    assert copies == []
+
+
+def test_trap_a_need_that_fails_before_the_tasks_own_function_is_given_back() -> None:
+    """In `before_start`, or around the function in `__call__`, where many open a session: nothing of the task was done."""
+
+    class Prepared(Task):
+        def before_start(self, *_: Any) -> None:
+            fails()
+
+    class Surrounded(Task):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            self.run(*args, **kwargs)
+            fails()
+
+    for cls in (Prepared, Surrounded):
+        assert isinstance(run(task_with(cls, goes_well)), TaskGivenBack), cls
+
+
+def test_a_class_of_several_tasks_keeps_its_call_for_those_without_a_guard() -> None:
+    """The guard is put around the call of one task, and not of its class."""
+
+    class Failing(Task):
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            fails()
+
+    guarded = task_with(Failing, goes_well)
+    free = guarded.app.task(name="free", shared=False, base=Failing)(goes_well)
+    assert isinstance(run(guarded), TaskGivenBack)
+    assert isinstance(run(guarded.app.tasks[free.name]), ConnectionError)
 
 
 def test_a_retry_of_the_tasks_own_goes_its_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,14 @@ def test_what_is_held_goes_back_before_the_consumer_timeout() -> None:
         it.main.until(lambda: it.started() == [4])
 
 
+def test_trap_the_consumer_timeout_counts_from_the_broker_and_not_from_an_eta() -> None:
+    """Celery has a task with an ETA, unacked, long before it comes here: the broker would take it back in the middle of a hold."""
+    with bench(timeout=600.0) as it:
+        it.open_circuit()
+        it.station.offer(ORDERS, request_of(1), age=500.0)
+        it.main.until(lambda: it.main.returned == [1])
+
+
 def test_a_task_that_runs_while_its_queue_goes_back_and_then_fails_goes_back_too() -> None:
     """Nobody would start it here again, and what stays unacked meets the consumer timeout, which costs the whole channel."""
     with bench(timeout=0.5, concurrency=1) as it:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from holdgate.brokers.costs import TURN, counted, given_up, gone_after, hot_loop, lasting
+from holdgate.brokers.costs import TURN, counted, given_up, gone_after, hot_loop, lasting, plain
 from holdgate.brokers.rabbitmq.queue_facts import QueueFacts, Traffic
 from holdgate.brokers.rabbitmq.terms import QueueTerms
 
@@ -33,13 +33,13 @@ def _arrivals(traffic: Traffic, outage: float) -> list[str]:
         return ["how many messages come is not known without the management API (--management)"]
     come = traffic.rate * outage
     waiting = traffic.waiting or 0
-    rate = f"{traffic.rate:g} messages a second come now, in {outage:g} s {counted(come, 'message')}"
+    rate = f"{traffic.rate:g} messages a second come now, in {plain(outage)} s {counted(come, 'message')}"
     return [f"{rate}, on top of {counted(waiting)} that wait: {counted(waiting + come, 'message')} after an outage"]
 
 
 def _returned(facts: QueueFacts, terms: QueueTerms, outage: float) -> str:
     turn = TURN if terms.delay is None else terms.delay.seconds
-    again = "immediately" if terms.delay is None else f"after {turn:g} s or more (x-delayed-retry-min)"
+    again = "immediately" if terms.delay is None else f"after {plain(turn)} s or more (x-delayed-retry-min)"
     who = f"a consumer that returns a message that failed (requeue) gets it again {again}"
     if terms.limit is None or terms.counts == "nothing":
         return f"{who}, and this queue never gives one up: {hot_loop(outage, turn)}"
@@ -60,7 +60,7 @@ def _kept(terms: QueueTerms, prefetch: int, outage: float) -> str:
         return f"{who}. The broker takes them back after {lasting(terms.timeout)}, which is longer than the outage: nothing is lost"
     after = (
         f"{who}. The broker takes them back after {lasting(terms.timeout)} and closes the channel: "
-        f"{outage:g} s / {terms.timeout:g} s = {counted(times, 'time')}"
+        f"{plain(outage)} s / {plain(terms.timeout)} s = {counted(times, 'time')}"
     )
     if terms.limit is None or terms.counts != "returns":
         return f"{after}, which is not counted"

@@ -8,11 +8,12 @@ message.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, tee
+from math import inf
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from holdgate.brokers.costs import counted, given_up, lasting
+from holdgate.brokers.costs import counted, given_up, lasting, plain
 from holdgate.cli.commands import Refusal
 from holdgate.cli.doctor.loading import AppFinding, is_ours, of_guarded, running
 
@@ -66,11 +67,15 @@ def _of_task(task: Any, outage: float) -> Iterator[str]:
 def _by_itself(task: Any, autoretry: Sequence[type[BaseException]], outage: float, end: str) -> str:
     """Return what the retries of `autoretry_for` cover, and what becomes of a message afterwards."""
     options: Mapping[str, Any] = getattr(task, "retry_kwargs", {})
+    expires = _expires(task)
     backoff = float(getattr(task, "retry_backoff", False))
     told: int | None = options.get("max_retries")  # None there means the task's own, as with a countdown
     most: int | None = task.max_retries if told is None else told
     jitter = " (retry_jitter draws each wait from 0 to what follows)" if backoff and getattr(task, "retry_jitter", True) else ""
     named = ", ".join(each.__name__ for each in autoretry)
+    if expires is not None and _covered(most, _waits(task, options, backoff)) > expires:
+        yet = f"each message expires {plain(expires)} s after it was sent (expires={plain(expires)}), before its retries are over, and is"
+        return f"it tries again by itself after {named}{jitter}: {yet} revoked when it is due: {given_up(expires, outage)}"
     covered = _sum(most, _waits(task, options, backoff), outage)
     afterwards = "" if most is None else f". A message that is given up {end}"
     return f"it tries again by itself after {named}{jitter}: {covered}{afterwards}"
@@ -91,11 +96,24 @@ def _waits(task: Any, options: Mapping[str, Any], backoff: float) -> Iterator[fl
 def _sum(most: int | None, waits: Iterator[float], outage: float) -> str:
     if most is None:
         return "max_retries=None tries for ever: none is given up, and each waits in a worker's memory for its next try"
-    most = max(0, most)
-    each = list(islice(waits, min(most, _LEVEL)))
-    covered = sum(each) + (most - len(each)) * each[-1] if each else 0.0
-    shown = " + ".join(f"{wait:g}" for wait in each[:_SHOWN]) + (" + ..." if most > _SHOWN else "")
-    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {covered:g} s (max_retries={most}): {given_up(covered, outage)}"
+    first, waits = tee(waits)
+    covered = _covered(most, waits)
+    shown = " + ".join(plain(wait) for wait in islice(first, min(max(0, most), _SHOWN))) + (" + ..." if most > _SHOWN else "")
+    return f"{counted(max(0, most) + 1, 'attempt')} in {shown or '0'} = {plain(covered)} s (max_retries={max(0, most)}): {given_up(covered, outage)}"
+
+
+def _covered(most: int | None, waits: Iterator[float]) -> float:
+    """Return for how many seconds a message is tried, from its first attempt to its last."""
+    if most is None:
+        return inf
+    each = list(islice(waits, min(max(0, most), _LEVEL)))
+    return sum(each) + (most - len(each)) * each[-1] if each else 0.0
+
+
+def _expires(task: Any) -> float | None:
+    """Return for how many seconds a message of this task may wait, if the task itself says so. A retry does not begin them anew."""
+    expires = getattr(task, "expires", None)
+    return float(expires) if isinstance(expires, int | float) else None  # a point in time is the same for all messages
 
 
 # -- the app --------------------------------------------------------------------------------------------------------------------------
@@ -111,8 +129,8 @@ def _of_app(app: Any, outage: float) -> Iterator[str]:
         queues = " ".join(sorted(app.amqp.queues))
         yield (
             f"RabbitMQ takes back what is unacked for longer than its consumer timeout, {lasting(_CONSUMER_TIMEOUT)} unless it is set, and "
-            f"closes the channel: {outage:g} s / {_CONSUMER_TIMEOUT} s = {times} for a task that waits so long. What the queues do: "
-            f"holdgate doctor rabbitmq {queues} --outage {outage:g}"
+            f"closes the channel: {plain(outage)} s / {_CONSUMER_TIMEOUT} s = {times} for a task that waits so long. What the queues do: "
+            f"holdgate doctor rabbitmq {queues} --outage {plain(outage)}"
         )
 
 
@@ -132,12 +150,12 @@ def _in_hand(multiplier: int, processes: Any) -> str:
 def _redelivered(transport: str, options: Mapping[str, Any], outage: float) -> str:
     after = float(options.get("visibility_timeout", _VISIBLE_AFTER[transport]))
     if after <= 0:
-        return f"on {transport} visibility_timeout is {after:g} s: a task that is unacked is handed to another worker immediately"
+        return f"on {transport} visibility_timeout is {plain(after)} s: a task that is unacked is handed to another worker immediately"
     times = int(outage // after)
     twice = "so none comes twice" if times == 0 else f"so such a task runs {counted(times, 'more time')}"
     return (
-        f"on {transport} a task that is unacked for longer than visibility_timeout, {after:g} s, is handed to another worker too: "
-        f"{outage:g} s / {after:g} s = {counted(times, 'time')}, {twice}"
+        f"on {transport} a task that is unacked for longer than visibility_timeout, {plain(after)} s, is handed to another worker too: "
+        f"{plain(outage)} s / {plain(after)} s = {counted(times, 'time')}, {twice}"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from holdgate.brokers.costs import given_up, hot_loop
+from holdgate.brokers.costs import given_up, hot_loop, plain
 from holdgate.cli.commands import Refusal
 from holdgate.cli.doctor.loading import AppFinding, is_ours, of_guarded
 
@@ -81,7 +81,7 @@ def _on_rabbitmq(policy: str, outage: float) -> str:
         return (
             "AckPolicy.NACK_ON_ERROR returns a message whose handler has failed, and gets it again without a wait: "
             f"{hot_loop(outage)}. Before RabbitMQ 4.3 a quorum queue may have a limit of returns: holdgate doctor rabbitmq QUEUE --outage "
-            f"{outage:g} says after how many a message is gone"
+            f"{plain(outage)} says after how many a message is gone"
         )
     return (
         "AckPolicy.MANUAL: the handler settles. Where an exception leaves a message unsettled it stays in hand until the channel closes: "

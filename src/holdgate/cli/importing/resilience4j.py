@@ -6,8 +6,9 @@ instance says nothing, holdgate's own default holds, and a remark says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from enum import Enum
 
 from holdgate.cli.importing import spring_values as values
@@ -140,11 +141,42 @@ _TIME = {
 }
 _NO_TIME = {"cancelrunningfuture": "a handler that is too late is always cancelled", "eventconsumerbuffersize": _NOTHING}
 
+# What versions before 1.0, and some after them, called the same.
+_OLD: Mapping[str, Mapping[str, str]] = {
+    "circuitbreaker": {
+        "ringbuffersizeinclosedstate": "slidingwindowsize",
+        "ringbuffersizeinhalfopenstate": "permittednumberofcallsinhalfopenstate",
+        "waitinterval": "waitdurationinopenstate",
+        "waitdurationinopenstatemillis": "waitdurationinopenstate",
+    },
+    "ratelimiter": {
+        "limitrefreshperiodinmillis": "limitrefreshperiod",
+        "limitrefreshperiodinnanos": "limitrefreshperiod",
+        "timeoutinmillis": "timeoutduration",
+    },
+    "bulkhead": {"maxconcurrentcall": "maxconcurrentcalls", "maxwaittime": "maxwaitduration"},
+    "threadpoolbulkhead": {"keepalivetime": "keepaliveduration"},
+    "retry": {"maxretryattempts": "maxattempts", "retryonresultpredicate": "resultpredicate"},
+    "timelimiter": {},
+}
+# A ring buffer gives no rate before it is full.
+_RING = "ringbuffersizeinclosedstate"
+# Of two names, how much alike they must be for one to be a slip of the other.
+_ALIKE = 0.8
+
 # Properties that are read together, in groups by what makes sense of them.
 _WINDOW = ("slidingwindowtype", "slidingwindowsize")
 _BACKOFF = ("enableexponentialbackoff", "exponentialbackoffmultiplier")
 _SPREAD = ("enablerandomizedwait", "randomizedwaitfactor")
 _PERIOD = ("limitforperiod", "limitrefreshperiod")
+_TOGETHER = {
+    "circuitbreaker": (*_WINDOW, *_BACKOFF, *_SPREAD, "exponentialmaxwaitdurationinopenstate"),
+    "ratelimiter": _PERIOD,
+    "bulkhead": (),
+    "threadpoolbulkhead": (),
+    "retry": (*_BACKOFF, *_SPREAD, "exponentialmaxwaitduration"),
+    "timelimiter": (),
+}
 _MULTIPLIER = 1.5  # these two are what Resilience4j takes where the file switches it on and says no more
 _FACTOR = 0.5
 
@@ -193,7 +225,7 @@ class _Import:
         self.instance = instance
         self.owner = (instance.module, instance.name)
         self.result = result
-        self.left = dict(instance.values)
+        self.left = self._renamed(instance.values)
         self.root = _root(instance, result)
 
     def run(self) -> None:
@@ -216,7 +248,22 @@ class _Import:
             if name in rules:
                 self._by(rules[name], said)
             else:
-                self._remark(said, Nearness.NONE, without.get(name, "it is unknown here, and may be misspelt"))
+                self._remark(said, Nearness.NONE, without.get(name) or _unknown(name, [*rules, *without, *_TOGETHER[self.instance.module]]))
+
+    def _renamed(self, values: Mapping[str, Property]) -> dict[str, Property]:
+        """Return what an instance says by today's names. One that is there under both keeps today's."""
+        old = _OLD[self.instance.module]
+        found = {name: said for name, said in values.items() if name not in old}
+        for name, said in values.items():
+            if name not in old:
+                continue
+            if old[name] in found:
+                self._remark(said, Nearness.NONE, f"it is an old name of {found[old[name]].name}, which is there too")
+                continue
+            found[old[name]] = replace(said, text=f"{said.text}ns") if name.endswith("innanos") else said
+            if name == _RING:
+                found.setdefault("minimumnumberofcalls", said)
+        return found
 
     # -- one by one ---------------------------------------------------------------------------------------------------------------
 
@@ -358,6 +405,12 @@ def _root(instance: Instance, result: Imported) -> Place:
         words = "the name of a dependency is letters, digits and _ . : - up to 100, and begins with a letter or digit: rename the instance"
         result.problems.append((instance.line, f"resilience4j.{instance.module}: {instance.name!r}: {words}"))
         return ("dependencies", instance.name)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    """Return what is said of a property that nobody knows, with the name that was meant if one is like it."""
+    meant = get_close_matches(name, known, 1, _ALIKE)
+    return "it is unknown here, and may be misspelt" + (f": is it {meant[0]}?" if meant else "")
 
 
 def _tail(words: str | None) -> str:

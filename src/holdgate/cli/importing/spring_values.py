@@ -16,6 +16,9 @@ _ISO = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"\$\{([^${}:]+)(?::([^${}]*))?\}")
+# YAML allows underscores between digits.
+_WHOLE = re.compile(r"\+?\d{1,9}(?:_?\d){0,9}")
+_LARGEST = 2**31 - 1
 _ON, _OFF = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off", "no", "0"})
 # So many placeholders within placeholders are a loop, or nobody's file.
 _DEEPEST = 10
@@ -23,7 +26,7 @@ _DEEPEST = 10
 
 def duration(text: str) -> float:
     """Return the seconds. Raises ValueError for what is no duration."""
-    simple = _SIMPLE.fullmatch(text)
+    simple = _SIMPLE.fullmatch(text.replace("_", "") if _WHOLE.fullmatch(text) else text)
     if simple is not None and simple[2].lower() in _SECONDS:
         return round(int(simple[1]) * _SECONDS[simple[2].lower()], 9)
     iso = _ISO.fullmatch(text)
@@ -56,9 +59,11 @@ def number(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Return a whole number from 1. Raises ValueError."""
-    if not re.fullmatch(r"\+?0*[1-9]\d{0,8}", text):
+    """Return a whole number from 1, up to Java's largest int, which many write for "no bound". Raises ValueError."""
+    if not _WHOLE.fullmatch(text) or int(text) < 1:
         raise ValueError("must be a whole number from 1")
+    if int(text) > _LARGEST:
+        raise ValueError(f"must be at most {_LARGEST}")
     return int(text)
 
 

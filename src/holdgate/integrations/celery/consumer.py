@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Protocol, cast
 
 from amqp import spec
@@ -74,6 +75,10 @@ class GuardedRequest:
     guarding: Guarding  # set for each app
     _is_over = False  # the engine knows how it has ended
     _again = False  # its hard time limit was over, and it comes again
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.taken_at = monotonic()  # from the broker. An ETA and a rate limit let it wait, unacked, before it comes to the guard
 
     def acknowledge(self) -> None:
         """Ack. Whatever has not been judged before this has gone well."""
@@ -196,7 +201,7 @@ class GuardedConsumer:
         if request.type not in self._guarded or station is None:
             self.start_in_pool(request)
         else:
-            station.offer(self._queue_of(request), request)
+            station.offer(self._queue_of(request), request, monotonic() - request.taken_at)
 
     def update_strategies(self) -> None:
         """Make the strategies, with our requests for guarded tasks."""

@@ -7,9 +7,12 @@ so fast", leaves the task as `TaskGivenBack`. Celery takes that for a `Reject` a
 `Reject` asks for: it lets the engine decide, with the attribution that came along.
 
     the task raises            and it is its own failure: Celery's way, as without a guard
-    the task calls retry       the same question, before anything is published
+    the task calls retry       the same question, before anything is published: of what it retries for, and of what it has caught
     autoretry_for              is around us, and passes on what is an `Ignore`
     a soft time limit          is a failure of what the task was waiting for, as a handler's time limit is
+    its class fails            in a `before_start` or `__call__` of its own, where many open a session: the same question
+
+A class that catches what the task raises, and retries it, catches `TaskGivenBack` too. So `retry` passes it on.
 
 Should a worker without a guard meet a `TaskGivenBack`, its `Reject` puts the message back into the queue. Nothing is lost.
 """
@@ -25,6 +28,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from billiard.einfo import ExceptionInfo
+from celery.app.trace import task_has_custom
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
 
@@ -78,31 +82,43 @@ def install(task: Any, needs: Needs) -> None:
     if not any(isinstance(one, _InOneLine) for one in _celerys.filters):
         _celerys.addFilter(_InOneLine())
     inner = "_orig_run" if hasattr(task, "_orig_run") else "run"  # Celery's autoretry has put itself around the task's own function
-    run = getattr(task, inner)
-    if getattr(run, "__holdgate__", False):
+    if getattr(getattr(task, inner), "__holdgate__", False):
         return
+    setattr(task, inner, _or_give_back(task, needs, getattr(task, inner)))
+    if task_has_custom(task, "before_start"):
+        task.before_start = _or_give_back(task, needs, task.before_start)
+    if task_has_custom(task, "__call__"):  # Python looks it up in the class, which other tasks may have, too
+        own = type(task)
+        task.__class__ = type(own.__name__, (own,), {"__call__": _or_give_back(task, needs, own.__call__), "__module__": own.__module__})
     retry = task.retry
 
-    @wraps(run)
-    def run_or_give_back(*args: Any, **kwargs: Any) -> Any:
+    @wraps(retry)
+    def retry_or_give_back(*args: Any, **kwargs: Any) -> Any:
+        for error in (kwargs.get("exc"), sys.exc_info()[1]):
+            if isinstance(error, TaskGivenBack):
+                raise error
+            if isinstance(error, Exception) and not isinstance(error, TaskPredicate):
+                _give_back(task, needs, error)
+        return retry(*args, **kwargs)
+
+    task.retry = retry_or_give_back
+
+
+def _or_give_back(task: Any, needs: Needs, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that raises TaskGivenBack in place of a failure of the task's needs."""
+
+    @wraps(call)
+    def call_or_give_back(*args: Any, **kwargs: Any) -> Any:
         try:
-            return run(*args, **kwargs)
+            return call(*args, **kwargs)
         except TaskPredicate:
             raise
         except Exception as error:
             _give_back(task, needs, error)
             raise
 
-    @wraps(retry)
-    def retry_or_give_back(*args: Any, **kwargs: Any) -> Any:
-        error = kwargs.get("exc") or sys.exc_info()[1]
-        if isinstance(error, Exception) and not isinstance(error, TaskPredicate):
-            _give_back(task, needs, error)
-        return retry(*args, **kwargs)
-
-    vars(run_or_give_back)["__holdgate__"] = True
-    setattr(task, inner, run_or_give_back)
-    task.retry = retry_or_give_back
+    vars(call_or_give_back)["__holdgate__"] = True
+    return call_or_give_back
 
 
 def _give_back(task: Any, needs: Needs, error: Exception) -> None:

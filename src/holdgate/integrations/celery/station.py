@@ -214,13 +214,13 @@ class TaskStation:
         """Take the run to which the tasks go."""
         self._run = run
 
-    def offer(self, source: Source, request: Any) -> None:
-        """Let a task start, now or when it may. It is in Celery's hands again when the guard has stopped: it comes again."""
+    def offer(self, source: Source, request: Any, age: float = 0.0) -> None:
+        """Let a task start, now or when it may. `age`: for how many seconds Celery has had it. When the guard has stopped, it comes again."""
         run = self._run
         if run is None:
             return
         self._main_thread = threading.get_ident()
-        delivery = request.delivery = TaskDelivery(source, request, self._now())
+        delivery = request.delivery = TaskDelivery(source, request, self._now() - age)
         with self._loop:
             if self._away and source in self._away:  # its ETA has come, or an operator has added the queue
                 if not run.is_over:
