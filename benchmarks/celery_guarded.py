@@ -1,11 +1,11 @@
-"""A Celery worker with and without a guard on RabbitMQ, in rounds that change their order.
+"""A Celery worker with and without a guard on RabbitMQ, in pairs that change their order, in each of its pools.
 
-    python -m benchmarks.celery_guarded [--url AMQP] [--tasks 4000] [--rounds 5]
+    python -m benchmarks.celery_guarded [--url AMQP] [--tasks 1000] [--rounds 11] [--pools prefork-2,prefork-1,solo,threads-2]
 
-A prefork worker with two processes. The first table has a task that does nothing: what is counted is the CPU time of the main process per
-task, which is all that the guard adds to, and that of the whole worker. In the second, a task waits for ten milliseconds, as for an answer,
-and what is counted is the wall clock. Before them stands the guard's own part of a task in a loop of nothing else: the task comes, goes to
-the pool, and ends. `--alone` prints that line only, and needs no broker.
+In the first table a task does nothing, in the second one it waits for ten milliseconds, as for an answer. What is counted is the CPU time
+of the main process per task, which is all that the guard adds to, that of the whole worker, and the wall clock. Both workers stay, and get
+their tasks in turn. A ratio is the median of those of all pairs, and the range in which that of endless many pairs lies with 95 % confidence. Before the tables stands the guard's own part of a task in a loop of nothing else: the task comes, goes to the pool, and
+ends. `--alone` prints that line only, and needs no broker.
 
 Only where Celery is installed.
 """
@@ -27,6 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from benchmarks.fleet_cost import confident
 from celery import Celery
 from kombu import Queue as KombuQueue
 from tests.servers.resolve import shared_rabbitmq
@@ -39,8 +40,8 @@ from holdgate.integrations.celery.station import PoolLane, TaskStation
 from holdgate.runtime.guests import GuestRun
 from holdgate.runtime.run_settings import plan_run
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSES = 2
+POOLS = ("prefork-2", "prefork-1", "solo", "threads-2")  # each with the number of its processes or threads
 MULTIPLIER = 16
 WAIT = 0.01
 
@@ -78,61 +79,92 @@ if "HOLDGATE_BENCH" in os.environ:  # a worker
 
 
 def cpu(pid: int, *, with_children: bool) -> float:
-    """The seconds of CPU that a process has used, and its children that live."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    used = (int(fields[11]) + int(fields[12])) / TICKS
+    """The seconds of CPU that a process has used, in all of its threads, and its children that live."""
+    used = sum(int(thread.read_text().split()[0]) for thread in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
     if with_children:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         used += sum(cpu(int(child), with_children=False) for child in children)
     return used
 
 
-def measure(url: str, tasks: int, seconds: float, *, guarded: bool) -> Used:
-    """Let a worker do them. Counted is from when a tenth of them is taken until a twentieth is left."""
-    queue = f"bench-{uuid.uuid4().hex[:8]}"
-    app = make(url, queue, guarded=False)
-    with app.producer_or_acquire() as producer:
-        for _ in range(tasks):
-            app.tasks["work"].apply_async((seconds,), producer=producer)
-    environment = {**os.environ, "HOLDGATE_BENCH": f"{url} {queue}", **({"HOLDGATE_GUARDED": "1"} if guarded else {})}
-    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "benchmarks.celery_guarded", "worker", "-l", "WARNING"]
-    command += ["-c", str(PROCESSES), "--without-gossip", "--without-mingle"]
-    worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - of ours
-    with app.connection_for_write() as connection:
-        channel = connection.default_channel
+class Worker:
+    """A worker that stays, and is given tasks once more and once more: a measurement is then of nothing but them."""
 
-        def left_after(count: int) -> int:
-            while (left := channel.queue_declare(queue, passive=True).message_count) > count:
-                time.sleep(0.01)
-            return int(left)
+    def __init__(self, url: str, pool: str, *, guarded: bool) -> None:
+        self._queue = f"bench-{uuid.uuid4().hex[:8]}"
+        self._app = make(url, self._queue, guarded=False)
+        self._name = f"{self._queue}@here"
+        environment = {**os.environ, "HOLDGATE_BENCH": f"{url} {self._queue}", **({"HOLDGATE_GUARDED": "1"} if guarded else {})}
+        kind, _, concurrency = pool.partition("-")
+        command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "benchmarks.celery_guarded", "worker", "-l", "WARNING"]
+        command += ["-P", kind, "-c", concurrency or "1", "-n", self._name, "--without-gossip", "--without-mingle"]
+        self._process = subprocess.Popen(  # noqa: S603 - of ours
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._channel = self._app.connection_for_write().default_channel
+        while not self._app.control.ping([self._name], timeout=5.0):
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the worker has ended with {self._process.returncode}")
 
-        first = left_after(tasks * 9 // 10)
-        begun = time.perf_counter(), cpu(worker.pid, with_children=False), cpu(worker.pid, with_children=True)
-        last = left_after(tasks // 20)
-        ended = time.perf_counter(), cpu(worker.pid, with_children=False), cpu(worker.pid, with_children=True)
-        worker.kill()
-        worker.wait()
-        channel.queue_delete(queue)
-    app.close()
-    wall, main, whole = ((after - before) / (first - last) for before, after in zip(begun, ended, strict=True))
-    return Used(main, whole, wall)
+    def measure(self, tasks: int, seconds: float) -> Used:
+        """Let it do so many tasks. Counted is from when a tenth of them is taken until a twentieth is left."""
+        control = self._app.control
+        control.cancel_consumer(self._queue, destination=[self._name], reply=True, timeout=60.0)
+        with self._app.producer_or_acquire() as producer:
+            for _ in range(tasks):
+                self._app.tasks["work"].apply_async((seconds,), producer=producer)
+        self._left_after(tasks, at_least=True)
+        control.add_consumer(self._queue, destination=[self._name])
+        first, begun = self._left_after(tasks * 9 // 10), self._used()
+        last, ended = self._left_after(tasks // 20), self._used()
+        self._left_after(0)
+        return Used(*((after - before) / (first - last) for before, after in zip(begun, ended, strict=True)))
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._channel.queue_delete(self._queue)
+        self._app.close()
+
+    def _left_after(self, count: int, *, at_least: bool = False) -> int:
+        while (left := int(self._channel.queue_declare(self._queue, passive=True).message_count)) != count:
+            if (left > count) is at_least:
+                break
+            time.sleep(0.01)
+        return left
+
+    def _used(self) -> Used:
+        pid = self._process.pid
+        return Used(cpu(pid, with_children=False), cpu(pid, with_children=True), time.perf_counter())
 
 
-def rounds_of(url: str, tasks: int, seconds: float, rounds: int) -> dict[bool, list[Used]]:
-    found: dict[bool, list[Used]] = {False: [], True: []}
-    for number in range(rounds):
-        for guarded in (False, True) if number % 2 else (True, False):
-            found[guarded].append(measure(url, tasks, seconds, guarded=guarded))
+Pairs = list[tuple[Used, Used]]  # bare and guarded
+
+
+def pairs_of(url: str, pool: str, tasks: int, seconds: float, rounds: int) -> Pairs:
+    workers = {guarded: Worker(url, pool, guarded=guarded) for guarded in (False, True)}
+    found: Pairs = []
+    try:
+        for number in range(rounds + 1):
+            of = {guarded: workers[guarded].measure(tasks, seconds) for guarded in ((False, True) if number % 2 else (True, False))}
+            if number:  # the first round warms everything
+                found.append((of[False], of[True]))
+    finally:
+        for worker in workers.values():
+            worker.stop()
     return found
 
 
-def report(found: dict[bool, list[Used]], title: str) -> None:
-    print(f"\n{title}\n\n| worker | µs of CPU of its main process, least | median | µs of CPU of the whole worker, least |", end="")
-    print(" µs of wall clock, least | throughput by it |\n|---|---|---|---|---|---|")
-    for guarded, name in ((False, "Celery"), (True, "guarded")):
-        main, worker, wall = ([one[place] * 1e6 for one in found[guarded]] for place in range(3))
-        ratio = min(one.wall for one in found[False]) / min(one.wall for one in found[guarded])
-        print(f"| {name} | {min(main):.0f} | {statistics.median(main):.0f} | {min(worker):.0f} | {min(wall):.0f} | {ratio:.2f} |")
+def report(found: dict[str, Pairs], title: str) -> None:
+    of_each = " | ".join(f"{what}, bare | guarded | throughput by it" for what in ("µs of CPU of the main process", "of the worker", "of wall clock"))
+    print(f"\n{title}\n\n| pool | {of_each} |\n|---{'|---' * 9}|")
+    for pool, pairs in found.items():
+        cells = []
+        for at in range(3):
+            bare, guarded = (statistics.median(pair[which][at] for pair in pairs) * 1e6 for which in (0, 1))
+            median, low, high = confident([pair[0][at] / pair[1][at] for pair in pairs])
+            cells.append(f"{bare:.0f} | {guarded:.0f} | {median:.2f} ({low:.2f} to {high:.2f})")
+        print(f"| {pool} | {' | '.join(cells)} |", flush=True)
 
 
 def alone(tasks: int, rounds: int) -> list[float]:
@@ -177,18 +209,21 @@ async def main(options: argparse.Namespace) -> None:
         return
     async with shared_rabbitmq() as server:
         url = options.url or server.url
-        report(rounds_of(url, options.tasks, 0.0, options.rounds), "A task that does nothing")
-        report(rounds_of(url, options.tasks // 4, WAIT, options.rounds), "A task that waits for 10 ms")
+        pools = options.pools.split(",")
+        for wait, title, of in ((0.0, "A task that does nothing", pools), (WAIT, "A task that waits for 10 ms", pools[:1])):
+            found = {pool: pairs_of(url, pool, options.tasks // (4 if wait else 1), wait, options.rounds) for pool in of}
+            report(found, title)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--url", help="a running RabbitMQ; left out, one is started")
-    parser.add_argument("--tasks", type=int, default=4_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--pools", default=",".join(POOLS))
     parser.add_argument("--alone", action="store_true", help="the guard's part alone, without a broker")
     given = parser.parse_args()
-    print(f"CPython {platform.python_version()}, Celery {version('celery')}, prefork, {PROCESSES} processes, {given.tasks} tasks")
+    print(f"CPython {platform.python_version()}, Celery {version('celery')}, {given.rounds} pairs of {given.tasks} tasks")
     try:
         asyncio.run(main(given))
     except Unavailable as error:
