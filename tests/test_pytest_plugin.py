@@ -301,6 +301,17 @@ def test_a_run_that_met_nothing_fails(project: Project) -> None:
     assert "no call met an outage of cache, so nothing was rehearsed" in printed
 
 
+def test_a_file_that_cannot_be_imported_is_left_to_pytest(project: Project) -> None:
+    """That no call met an outage is true then, and misleads: nothing has run."""
+    project.write("test_orders", "from app import nothing_of_the_kind\n")
+
+    code, printed = project.test("--outage=payments")
+
+    assert code == 2
+    assert "nothing_of_the_kind" in printed
+    assert "no call met an outage" not in printed
+
+
 def test_real_time_is_refused(project: Project) -> None:
     """A test that calls the dependency on a real loop would wait for a minute; the remedy is named."""
     project.write("test_orders", "from app import bank\nasync def test(scripted):\n    await bank.call(timeout=5)\n")

@@ -42,6 +42,8 @@ def test_whatever_needs_a_client_library_is_in_the_table(package: str) -> None:
         ("holdgate.brokers", "RabbitMQIntake", "holdgate.brokers.rabbitmq"),
         ("holdgate.integrations", "CeleryGuard", "holdgate.integrations.celery"),
         ("holdgate", "SettingsError", "holdgate.errors"),
+        ("holdgate.testing", "AsyncScriptedTransport", "holdgate.testing.scripted.httpx"),
+        ("holdgate.testing.scripted", "ScriptedAdapter", "holdgate.testing.scripted.requests"),
     ],
 )
 def test_the_import_that_was_meant_is_in_the_error(package: str, name: str, home: str) -> None:

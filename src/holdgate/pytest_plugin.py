@@ -280,6 +280,8 @@ class _Outages:
         if self._unknown is not None:
             terminalreporter.line(self._unknown, red=True)
             return
+        if not self._outcomes:
+            return  # no test ran: a file that could not be imported, or none that was selected, and pytest has said so
         terminalreporter.section(f"outages of {', '.join(self._names)}")
         for each in self._endings:
             if each.calls or each.outcome == "FAILED":

@@ -132,6 +132,12 @@ HOMES = {
         "WaitedTooLong",
     ),
     "holdgate.testing": ("MemoryBroker", "MemoryDeadLetters", "MemoryIntake", "Outage", "in_virtual_time", "rehearse", "rehearse_async"),
+    "holdgate.testing.scripted.aiohttp": ("ScriptedConnector",),
+    "holdgate.testing.scripted.grpc": ("AsyncScriptedChannel", "ScriptedChannel", "ScriptedRpcError"),
+    "holdgate.testing.scripted.httpx": ("AsyncScriptedTransport", "ScriptedTransport"),
+    "holdgate.testing.scripted.redis": ("AsyncScriptedConnection", "ScriptedConnection"),
+    "holdgate.testing.scripted.requests": ("Reply", "ScriptedAdapter"),
+    "holdgate.testing.scripted.sqlalchemy": ("script_engine",),
 }
 _HOME_OF = {name: home for home, names in HOMES.items() for name in names}
 

@@ -215,9 +215,8 @@ async def test_trap_a_sender_that_wants_an_early_ack_does_not_get_it_for_a_guard
     early = TaskiqMessage(task_id="1", task_name="charge", labels={"ack_type": "when_received"}, args=[], kwargs={})
     for _ in range(2):
         assert receiver._get_ack_time(early) is AcknowledgeType.WHEN_SAVED
-    assert [record.getMessage() for record in caplog.records if "ack_type=when_received" in record.getMessage()] == [
-        "a task charge was sent with ack_type=when_received, by which it would be lost while it waits: it is acknowledged when its result is saved"
-    ]
+    [said] = [record.getMessage() for record in caplog.records if "ack_type=when_received" in record.getMessage()]
+    assert said.endswith("by which it would be lost while it waits: it is acknowledged when its result is saved")
     free = early.model_copy(update={"task_name": "free"})
     assert receiver._get_ack_time(free) is AcknowledgeType.WHEN_RECEIVED
     assert receiver._get_ack_time(early.model_copy(update={"labels": {}})) is AcknowledgeType.WHEN_EXECUTED

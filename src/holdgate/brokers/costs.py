@@ -60,6 +60,6 @@ def given_up(covered: float, outage: float) -> str:
     if covered >= outage:
         return f"the outage of {plain(outage)} s is over by then, so none is given up"
     return (
-        f"what comes in the first {plain(outage)} s - {plain(covered)} s = {plain(outage - covered)} s of the outage is given up before it ends, "
-        f"{100 * lost_share(covered, outage):.3g} of 100 messages"
+        f"what comes in the first {plain(outage)} s - {plain(covered)} s = {plain(outage - covered)} s of the outage is given up before "
+        f"it ends, {100 * lost_share(covered, outage):.3g} of 100 messages"
     )

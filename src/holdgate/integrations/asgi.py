@@ -6,9 +6,9 @@ Theory of operation. Three things go wrong where a lifespan simply begins a task
   server ends.
 - *A worker that ends by itself*, because its queue was deleted, say. The app would go on without it, and look well. So the server gets a
   SIGTERM, and the lifespan raises what the run has ended with.
-- *The stop.* On a SIGTERM or Ctrl-C a server first waits for open requests, which may be for ever (a stream of events), and ends the lifespan only
-  then. A worker would consume until that, and its drain would come after it. So the signal's handler is wrapped: the drain begins with the
-  signal, beside the server's own.
+- *The stop.* On a SIGTERM or Ctrl-C a server first waits for open requests, which may be for ever (a stream of events), and ends the
+  lifespan only then. A worker would consume until that, and its drain would come after it. So the signal's handler is wrapped: the drain
+  begins with the signal, beside the server's own.
 
 The signals stay the server's. Their handlers are called as ever, and put back at the end. Nothing is wrapped outside of the main thread (a
 test client's), or where a signal has Python's default and so belongs to nobody.
@@ -42,8 +42,8 @@ async def consuming(guard: Guard, *runs: Coroutine[Any, Any, None]) -> AsyncGene
     - `runs`: what `guard.run(...)` returns, not awaited.
 
     The block begins when all of them are open, and raises what one of them has raised before. SIGTERM and SIGINT let all of them drain,
-    beside the server's own shutdown, and so does the end of the block, which waits for that: for `drain_timeout` and a few seconds at most. If one
-    ends by an error in between, the process gets a SIGTERM, and the error is raised at the end.
+    beside the server's own shutdown, and so does the end of the block, which waits for that: for `drain_timeout` and a few seconds at
+    most. If one ends by an error in between, the process gets a SIGTERM, and the error is raised at the end.
     """
     tasks = [begin_later(run, "run of an ASGI app") for run in runs]
     try:

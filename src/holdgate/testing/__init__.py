@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from holdgate.testing.clock import NO_JITTER, LoopClock, ManualClock, Stalled, VirtualEventLoop, in_virtual_time, run_virtual
 from holdgate.testing.memory import (
     NO_TROUBLE,
@@ -52,3 +54,11 @@ __all__ = [
     "rehearse_async",
     "run_virtual",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that is here
+
+    def __getattr__(name: str) -> object:
+        """Name the module of what is looked for here and is further down."""
+        from holdgate.slips import no_such_name  # noqa: PLC0415 - for an error alone
+
+        raise no_such_name(__name__, name)

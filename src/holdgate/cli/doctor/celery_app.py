@@ -96,10 +96,11 @@ def _waits(task: Any, options: Mapping[str, Any], backoff: float) -> Iterator[fl
 def _sum(most: int | None, waits: Iterator[float], outage: float) -> str:
     if most is None:
         return "max_retries=None tries for ever: none is given up, and each waits in a worker's memory for its next try"
+    most = max(0, most)
     first, waits = tee(waits)
     covered = _covered(most, waits)
-    shown = " + ".join(plain(wait) for wait in islice(first, min(max(0, most), _SHOWN))) + (" + ..." if most > _SHOWN else "")
-    return f"{counted(max(0, most) + 1, 'attempt')} in {shown or '0'} = {plain(covered)} s (max_retries={max(0, most)}): {given_up(covered, outage)}"
+    shown = " + ".join(plain(wait) for wait in islice(first, min(most, _SHOWN))) + (" + ..." if most > _SHOWN else "")
+    return f"{counted(most + 1, 'attempt')} in {shown or '0'} = {plain(covered)} s (max_retries={most}): {given_up(covered, outage)}"
 
 
 def _covered(most: int | None, waits: Iterator[float]) -> float:

@@ -89,7 +89,7 @@ class CeleryGuard:
         if not hasattr(app, "steps") or not hasattr(app, "conf"):
             raise SettingsError(f"app must be a Celery app, got {type(app).__name__}: write CeleryGuard(app, needs=...)")
         if any(issubclass(step, GuardStep) for step in app.steps["worker"] if isinstance(step, type)):
-            # Only one of them could be in the worker's consumer, and what the tasks of the other give back would be requeued without an end.
+            # One alone can be in the worker's consumer, and what the tasks of the other give back would be requeued without an end.
             raise SettingsError(
                 "the app has a CeleryGuard already, and a worker has one: name all tasks in its needs={...}, or let each say its own,"
                 " @app.task(needs=[...])"

@@ -215,7 +215,7 @@ class TaskStation:
         self._run = run
 
     def offer(self, source: Source, request: Any, age: float = 0.0) -> None:
-        """Let a task start, now or when it may. `age`: for how many seconds Celery has had it. When the guard has stopped, it comes again."""
+        """Let a task start, now or when it may. `age`: for how many seconds Celery has had it. It comes again if the guard has stopped."""
         run = self._run
         if run is None:
             return
