@@ -4,8 +4,9 @@
 
 In the first table a task does nothing, in the second one it waits for ten milliseconds, as for an answer. What is counted is the CPU time
 of the main process per task, which is all that the guard adds to, that of the whole worker, and the wall clock. Both workers stay, and get
-their tasks in turn. A ratio is the median of those of all pairs, and the range in which that of endless many pairs lies with 95 % confidence. Before the tables stands the guard's own part of a task in a loop of nothing else: the task comes, goes to the pool, and
-ends. `--alone` prints that line only, and needs no broker.
+their tasks in turn. A ratio is the median of those of all pairs, and the range in which that of endless many pairs lies with 95 %
+confidence. Before the tables stands the guard's own part of a task in a loop of nothing else: the task comes, goes to the pool, and ends.
+`--alone` prints that line only, and needs no broker.
 
 Only where Celery is installed.
 """
@@ -156,7 +157,8 @@ def pairs_of(url: str, pool: str, tasks: int, seconds: float, rounds: int) -> Pa
 
 
 def report(found: dict[str, Pairs], title: str) -> None:
-    of_each = " | ".join(f"{what}, bare | guarded | throughput by it" for what in ("µs of CPU of the main process", "of the worker", "of wall clock"))
+    kinds = ("µs of CPU of the main process", "of the worker", "of wall clock")
+    of_each = " | ".join(f"{kind}, bare | guarded | throughput by it" for kind in kinds)
     print(f"\n{title}\n\n| pool | {of_each} |\n|---{'|---' * 9}|")
     for pool, pairs in found.items():
         cells = []

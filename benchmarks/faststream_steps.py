@@ -3,9 +3,10 @@
     python -m benchmarks.faststream_steps [--messages 4000] [--rounds 15]
 
 The rows differ by one step each, and are run in turn, in an order that changes. FastStream's own loop fetches the records from a consumer
-that hands out what is in a list, and a handler does nothing with them. What is counted is CPU time. The last row is the guard's part of a
-record alone, in a loop of nothing else: what that lacks to the difference of the rows before is the way to it through FastStream's stack of
-middlewares, and what the caches of the processor have lost meanwhile.
+that hands out what is in a list, and a handler does nothing with them. What is counted is CPU time, and the functions that are called,
+Python's own included: their number is the same on every machine, however busy. The last row is the guard's part of a record alone, in a
+loop of nothing else: what that lacks to the difference of the rows before is the way to it through FastStream's stack of middlewares, and
+what the caches of the processor have lost meanwhile.
 
 Only where FastStream is installed.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import gc
 import logging
 import platform
@@ -21,6 +23,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +31,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 from benchmarks.faststream_guarded import Nothing, need
+from benchmarks.fleet_cost import confident
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import LogicSubscriber
@@ -69,7 +73,10 @@ def subscriber_of(broker: Any, policy: AckPolicy) -> Any:
     return subscriber
 
 
-async def work_off(broker: Any, subscriber: Any, messages: int) -> float:
+Calls = cProfile.Profile  # where a run counts its calls
+
+
+async def work_off(broker: Any, subscriber: Any, messages: int, calls: Calls | None) -> float:
     """Let FastStream's loop run, started as FastStream does, without a connection; seconds of CPU."""
     consumer = subscriber.consumer = InHand(messages)
     broker._setup_logger()  # noqa: SLF001 - FastStream's own, as `broker.start()` does it
@@ -78,26 +85,27 @@ async def work_off(broker: Any, subscriber: Any, messages: int) -> float:
     subscriber.running = True
     gc.collect()
     begun = time.process_time()
-    await subscriber._run_consume_loop(consumer)  # noqa: SLF001
+    with calls or nullcontext():
+        await subscriber._run_consume_loop(consumer)  # noqa: SLF001
     return time.process_time() - begun
 
 
-async def bare(messages: int, *, policy: AckPolicy = AckPolicy.ACK_FIRST, middleware: bool = False) -> float:
+async def bare(messages: int, calls: Calls | None, *, policy: AckPolicy = AckPolicy.ACK_FIRST, middleware: bool = False) -> float:
     broker = KafkaBroker("localhost:1", logger=None)
     if middleware:
         broker.insert_middleware(Nothing)
-    return await work_off(broker, subscriber_of(broker, policy), messages)
+    return await work_off(broker, subscriber_of(broker, policy), messages, calls)
 
 
-async def guarded(messages: int) -> float:
+async def guarded(messages: int, calls: Calls | None) -> float:
     broker = KafkaBroker("localhost:1", logger=None)
     guard = FastStreamGuard(broker, needs=[need()])
     subscriber = subscriber_of(broker, AckPolicy.MANUAL)
     async with guard:
-        return await work_off(broker, subscriber, messages)
+        return await work_off(broker, subscriber, messages, calls)
 
 
-async def guard_alone(messages: int) -> float:
+async def guard_alone(messages: int, calls: Calls | None) -> float:
     """Only what the guard itself does for a record: admit it, begin the attempt, and end it."""
     broker = KafkaBroker("localhost:1", logger=None)
     guard = FastStreamGuard(broker, needs=[need()])
@@ -109,38 +117,46 @@ async def guard_alone(messages: int) -> float:
         nothing: Callable[[Any], None] = lambda _: None  # noqa: E731 - it is called in the place of FastStream's
         gc.collect()
         begun = time.process_time()
-        for message.raw_message in consumer.records:
-            station.consume(visit, nothing, message)
-            station.ended(visit, message, None)
+        with calls or nullcontext():
+            for message.raw_message in consumer.records:
+                station.consume(visit, nothing, message)
+                station.ended(visit, message, None)
         return time.process_time() - begun
 
 
 ROWS = {
     "FastStream, its default": bare,
-    "the same with a middleware that does nothing": lambda messages: bare(messages, middleware=True),
-    "that and `AckPolicy.MANUAL`": lambda messages: bare(messages, middleware=True, policy=AckPolicy.MANUAL),
+    "the same with a middleware that does nothing": lambda messages, calls: bare(messages, calls, middleware=True),
+    "that and `AckPolicy.MANUAL`": lambda messages, calls: bare(messages, calls, middleware=True, policy=AckPolicy.MANUAL),
     "guarded": guarded,
     "the guard's part alone": guard_alone,
 }
+
+
+def calls_per_record(name: str, messages: int) -> float:
+    """How many functions one record calls."""
+    calls = cProfile.Profile()
+    asyncio.run(ROWS[name](messages, calls))
+    return sum(entry.callcount for entry in calls.getstats()) / messages
 
 
 def main(messages: int, rounds: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in ROWS}
     for number in range(rounds + 1):
         for name in random.sample(list(ROWS), len(ROWS)):
-            taken = asyncio.run(ROWS[name](messages))
+            taken = asyncio.run(ROWS[name](messages, None))
             if number:  # the first round warms everything
                 times[name].append(taken / messages * 1e6)
-    print("| subscriber | µs of CPU per record, least | median | throughput, default = 1, least to least | median of rounds |")
-    print("|---|---|---|---|---|")
+    print("| subscriber | functions called per record | µs of CPU per record, least | median ", end="")
+    print("| throughput, default = 1, least to least | median of rounds | with 95 % confidence |\n|---|---|---|---|---|---|---|")
     reference = next(iter(times.values()))
     for name, values in times.items():
-        figures = f"{min(values):.1f} | {statistics.median(values):.1f}"
+        figures = f"{calls_per_record(name, messages):.0f} | {min(values):.1f} | {statistics.median(values):.1f}"
         if name == "the guard's part alone":
-            print(f"| {name} | {figures} | | |")
+            print(f"| {name} | {figures} | | | |")
             continue
-        ratios = statistics.median(base / value for base, value in zip(reference, values, strict=True))
-        print(f"| {name} | {figures} | {min(reference) / min(values):.2f} | {ratios:.2f} |")
+        ratio, low, high = confident([base / value for base, value in zip(reference, values, strict=True)])
+        print(f"| {name} | {figures} | {min(reference) / min(values):.2f} | {ratio:.2f} | {low:.2f} to {high:.2f} |")
 
 
 if __name__ == "__main__":
@@ -149,5 +165,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     logging.getLogger("holdgate").setLevel(logging.ERROR)
-    print(f"CPython {platform.python_version()}, FastStream {version('faststream')}, {options.messages} records of {len(BODY)} bytes\n")
+    versions = f"CPython {platform.python_version()}, FastStream {version('faststream')}"
+    print(f"{versions}, {options.messages} records of {len(BODY)} bytes, {options.rounds} rounds\n")
     main(options.messages, options.rounds)
