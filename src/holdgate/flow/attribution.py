@@ -35,13 +35,13 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome, Told
-from holdgate.core.causes import chain_of, leaves
+from holdgate.core.causes import chain_of, leaves, reading
 from holdgate.core.outcomes import is_program_error
 from holdgate.errors import CallNotPermitted, Reject
 
@@ -384,16 +384,22 @@ def _timeout(exception: BaseException | None) -> TimeoutError | None:
     return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), unnamed)
 
 
-def _chain(exception: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+def _chain(exception: BaseException | None) -> Sequence[BaseException]:
+    """Return the exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+    return () if exception is None else reading(_walk, exception)
+
+
+def _walk(exception: BaseException) -> list[BaseException]:
     met: set[int] = set()
+    found: list[BaseException] = []
     ahead: list[BaseException | None] = [exception]
     while ahead:
         link = ahead.pop()
         if link is None or id(link) in met:
             continue
         met.add(id(link))
-        yield link
+        found.append(link)
         ahead += [link.__context__, link.__cause__]
         if isinstance(link, BaseExceptionGroup):
             ahead.extend(cast("BaseExceptionGroup[BaseException]", link).exceptions)
+    return found
