@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import subprocess
 
 import anyio
 import pytest
@@ -21,6 +22,7 @@ from holdgate import network
         OSError(errno.EHOSTUNREACH, "no route"),
         OSError("Multiple exceptions: refused, refused"),
         asyncio.IncompleteReadError(b"", 4),
+        subprocess.TimeoutExpired("curl", 5),
         anyio.EndOfStream(),
         anyio.BrokenResourceError(),
     ],

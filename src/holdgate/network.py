@@ -35,12 +35,25 @@ _CARRIERS: Names = {
     "socket": {"gaierror", "herror"},
     "ssl": {"SSLError"},
     "asyncio": {"IncompleteReadError"},
+    # A command that did not end in time, such as one that asks another machine. It is no TimeoutError.
+    "subprocess": {"TimeoutExpired"},
     "anyio": {"BrokenResourceError", "EndOfStream", "IncompleteRead", "ConnectionFailed"},
     "trio": {"BrokenResourceError"},
     "h11": {"RemoteProtocolError"},
     "h2": {"ProtocolError"},
     "python_socks": {"ProxyError", "ProxyConnectionError", "ProxyTimeoutError"},
     "socks": {"ProxyError"},
+    # Clients of other protocols, in whose presets there would be nothing else: what they raise for a connection that cannot be had, or is
+    # gone. A server of Cassandra that has too few replicas answers the next message no better.
+    "cassandra": {"NoHostAvailable", "OperationTimedOut", "Unavailable", "Timeout", "ConnectionException"},
+    "imaplib": {"abort"},
+    "ldap3": {"LDAPCommunicationError", "LDAPUnavailableResult", "LDAPBusyResult"},
+    "nats": {"ConnectionClosedError", "NoServersError", "NoRespondersError", "StaleConnectionError"},
+    "neo4j": {"ServiceUnavailable", "SessionExpired", "UnsupportedServerProduct"},
+    "paramiko": {"SSHException"},
+    "pymemcache": {"MemcacheUnexpectedCloseError", "MemcacheServerError", "MemcacheUnknownError"},
+    "stomp": {"ConnectFailedException", "NotConnectedException", "ConnectionClosedException"},
+    "websockets": {"ConnectionClosedError"},
 }
 
 # How many verdicts on classes are kept. A process meets fewer classes; it is a bound for clients that make classes as they go, as botocore.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from holdgate.core import Classifier, Outcome
-from holdgate.core.causes import chain_of, find, is_plain, leaves, named
+from holdgate.core.causes import chain_of, find, is_plain, leaves, make_readable, named
 from holdgate.errors import CallNotPermitted, Reject
 
 
@@ -221,3 +223,107 @@ def test_a_group_that_shows_no_member_is_its_own_leaf() -> None:
         deep = ExceptionGroup("one more", [deep])
     assert leaves(deep) == [deep]
     assert named(deep) == "ExceptionGroup of ExceptionGroup"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError("2 of 3 failed", [ValueError(), REFUSED]),
+        ApiError("2 of 3 failed", (REFUSED,)),
+        ApiError("2 of 3 failed", {REFUSED}),
+        ApiError("no host", {"10.0.0.1": REFUSED}),
+        Refined(errors=[REFUSED]),
+        Refined(errors={"10.0.0.1": REFUSED}),
+        Refined(original=REFUSED),
+        Refined(exc=raised_from(ApiError(), REFUSED)),
+        ApiError([group(REFUSED)]),
+    ],
+)
+def test_errors_that_stand_together_in_an_error_are_said(error: BaseException) -> None:
+    """A list after `gather(..., return_exceptions=True)`, a dict by host, and attributes of any name."""
+    assert REFUSED in chain_of(error).explicit
+    assert not is_plain(error)
+    assert Classifier(ConnectionError).classify(error) is Outcome.FAILURE
+
+
+def test_a_long_list_in_an_error_is_not_read_to_its_end() -> None:
+    """A batch of a million rows stands in an error as well, and the event loop waits meanwhile."""
+    assert len(chain_of(ApiError([REFUSED, *range(2000)])).explicit) == 2
+    assert len(chain_of(ApiError([*range(2000), REFUSED])).explicit) == 1
+    assert len(chain_of(ApiError([ValueError() for _ in range(2000)])).explicit) == 1000
+
+
+class Listed(list[BaseException]):
+    """A container with a mind of its own."""
+
+    def __iter__(self) -> NoReturn:
+        raise RuntimeError("not now")
+
+
+def test_containers_of_other_people_are_not_read() -> None:
+    """They are code, and it may raise."""
+    assert chain_of(ApiError(Listed([REFUSED]))).explicit[1:] == []
+
+
+def broken(name: str) -> type[Exception]:
+    """A class whose attribute of this name cannot be read."""
+
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError(name)
+
+    return type("Broken", (ConnectionError,), {name: fail if name == "__getattribute__" else property(fail)})
+
+
+UNREADABLE = ["args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "__class__", "__getattribute__"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_read_all_the_same(name: str) -> None:
+    """Its class raises where Python's own attribute stands: that attribute is read instead, of the error and of its links."""
+    for make in (lambda error: error, lambda error: raised_from(ApiError(), error), group):
+        error = make(raised_from(broken(name)(), KeyError()))
+
+        assert [type(link).__name__ for link in chain_of(error).explicit][-2:] == ["Broken", "KeyError"]
+        assert Classifier(ConnectionError).classify(error) is Outcome.FAILURE
+        assert named(error)
+
+
+def test_a_group_whose_members_cannot_be_read_keeps_them() -> None:
+    """Its members are those that Python keeps."""
+    kind = type("Broken", (ExceptionGroup,), {"exceptions": property(lambda _: 1 / 0)})
+
+    assert chain_of(kind("several", [REFUSED])).explicit[1:] == [REFUSED]
+
+
+def test_what_can_be_read_keeps_its_class() -> None:
+    """A property of such a name is no mistake."""
+    kind = type("Fine", (Exception,), {"args": property(lambda _: (REFUSED,))})
+    error = kind()
+    make_readable(raised_from(ApiError(), error))
+
+    assert type(error) is kind
+
+
+def test_a_class_that_allows_no_heir_stays_as_it_is() -> None:
+    """Then what it raises is raised: nothing can be done about it."""
+
+    class Final(Exception):
+        """It has no heirs."""
+
+        args = property(lambda _: 1 / 0)
+
+        def __init_subclass__(cls) -> NoReturn:
+            raise TypeError
+
+    error = Final()
+    with pytest.raises(ZeroDivisionError):
+        chain_of(error)
+    assert type(error) is Final
+
+
+def test_two_of_one_name_are_named_once() -> None:
+    """httpx raises its ConnectError from httpcore's, and nobody learns anything from the second."""
+    theirs = type("ApiError", (Exception,), {"__module__": "theirs"})
+
+    assert named(raised_from(ApiError(), theirs())) == "ApiError"
+    assert named(raised_from(ApiError(), theirs()), name_of=lambda kind: f"{kind.__module__}.{kind.__name__}").endswith("from theirs.ApiError")

@@ -282,3 +282,87 @@ def test_classes_that_are_made_as_they_go_do_not_pile_up() -> None:
         assert not http.failures(named(f"Made{number}", "somewhere"))
     assert len(exceptions._verdicts) <= 512
     assert len(answers._bare) <= 512
+
+
+class Attempted:
+    """The last attempt in tenacity's RetryError: a future that is done."""
+
+    def __init__(self, result: object = None, error: Exception | None = None) -> None:
+        self.failed = error is not None
+        self._result = result
+        self._error = error
+
+    def result(self) -> object:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(503, True), (429, True), (404, False), (200, False)])
+def test_an_answer_that_was_tried_again_for_its_status_decides(status: int, verdict: bool) -> None:
+    """tenacity's `retry_if_result` raises without any error of the client: the last answer is all that there is."""
+    error = named("RetryError", "tenacity")
+    error.last_attempt = Attempted(SimpleNamespace(status_code=status, headers={"Retry-After": "7"}))  # type: ignore[attr-defined]
+
+    assert http.failures(error) is verdict
+    assert http.throttled(error) is (status == 429)
+    assert http.retry_after(error) == 7
+
+
+def test_an_attempt_that_failed_is_no_answer() -> None:
+    """Its error is the cause, which is judged by itself."""
+    error = named("RetryError", "tenacity")
+    error.last_attempt = Attempted(error=ValueError())  # type: ignore[attr-defined]
+
+    assert not http.failures(error)
+    assert http.status_of(error) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_throttled"),
+    [
+        ("InternalServerError", False),
+        ("BadGateway", False),
+        ("ServiceUnavailable", False),
+        ("GatewayTimeoutError", False),
+        ("RateLimitExceeded", True),
+        ("TooManyRequests", True),
+    ],
+)
+def test_a_status_may_be_in_the_name_alone(name: str, is_throttled: bool) -> None:
+    """hvac and SDKs like it keep no number; where there is one, it decides."""
+    numbered = named(name, "some_sdk")
+    numbered.status_code = 404  # type: ignore[attr-defined]
+
+    assert http.failures(named(name, "some_sdk"))
+    assert http.throttled(named(name, "some_sdk")) is is_throttled
+    assert not http.failures(numbered)
+    assert not http.throttled(numbered)
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("soap:Server", True),
+        ("Server", True),
+        ("s:Server.Database", True),
+        ("{http://www.w3.org/2003/05/soap-envelope}Receiver", True),
+        ("soap:Client", False),
+        ("env:Sender", False),
+        (None, False),
+    ],
+)
+def test_a_soap_fault_says_whose_it_is(code: str | None, verdict: bool) -> None:
+    """A client's fault comes with status 500, too, and zeep keeps the code alone."""
+    error = named("Fault", "zeep.exceptions")
+    error.code = code  # type: ignore[attr-defined]
+
+    assert http.failures(error) is verdict
+
+
+def test_a_server_that_speaks_no_http_is_a_failure_of_curl_cffi() -> None:
+    """It has one class for that and for a bad URL."""
+    kind = type("InvalidSchema", (Exception,), {"__module__": "curl_cffi.requests.exceptions"})
+
+    assert http.failures(kind("Failed to perform, curl: (1) Received HTTP/0.9 when not allowed."))
+    assert not http.failures(kind("Failed to perform, curl: (1) Protocol nowhere not supported."))

@@ -66,6 +66,8 @@ def test_every_preset_knows_a_network_that_is_gone_and_no_bug(preset: ModuleType
         (grpc, error("AioRpcError", "grpc.aio", code=not_over), False),
         (aws, error("ClientError", "botocore.exceptions", response={"Error": {"Code": "SlowDown"}}), True),
         (aws, error("ClientError", "botocore.exceptions", response={"ResponseMetadata": {"HTTPStatusCode": 503}}), True),
+        (aws, error("WaiterError", "botocore.exceptions", last_response={"ResponseMetadata": {"HTTPStatusCode": 503}}), True),
+        (aws, error("WaiterError", "botocore.exceptions", last_response={"ResponseMetadata": {"HTTPStatusCode": 404}}), False),
         (aws, error("ClientError", "botocore.exceptions", response={"Error": "nonsense", "ResponseMetadata": None}), False),
         (aws, error("HTTPClientError", "botocore.exceptions"), True),
         (aws, error("CredentialRetrievalError", "botocore.exceptions"), True),

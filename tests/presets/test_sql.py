@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,3 +116,54 @@ def test_mysqls_numbers_of_too_many_connections_throttle(number: int, expected: 
     base = type("MySQLError", (Exception,), {"__module__": "pymysql.err"})
     assert sql.throttled(type("OperationalError", (base,), {"__module__": "pymysql.err"})(number, "said so")) is expected
     assert not sql.throttled(Exception(number, "said so"))
+
+
+@pytest.mark.parametrize(
+    ("code", "is_failure", "is_throttled"),
+    [
+        ("DPY-6005", True, False),
+        ("DPY-4011", True, False),
+        ("ORA-12541", True, False),
+        ("ORA-01033", True, False),
+        ("ORA-01017", True, False),
+        ("ORA-12519", True, True),
+        ("DPY-4005", True, True),
+        ("ORA-00001", False, False),
+        ("ORA-00942", False, False),
+        ("ORA-00060", False, False),
+    ],
+)
+def test_oracle_by_its_code(code: str, is_failure: bool, is_throttled: bool) -> None:
+    """The driver keeps it in an object of its own; a duplicate, a missing table, a deadlock are the message's."""
+    base = type("Error", (Exception,), {"__module__": "oracledb.exceptions"})
+    given = type("OperationalError", (base,), {"__module__": "oracledb.exceptions"})(SimpleNamespace(full_code=code, message="no"))
+
+    assert sql.failures(given) is is_failure
+    assert sql.throttled(given) is is_throttled
+
+
+@pytest.mark.parametrize(
+    ("args", "is_failure", "is_throttled"),
+    [
+        ((20009, b"Unable to connect"), True, False),
+        (((20009, b"Unable to connect"),), True, False),
+        ((18456, b"Login failed"), True, False),
+        ((40501, b"The service is busy"), True, True),
+        ((2627, b"Violation of PRIMARY KEY"), False, False),
+        ((1205, b"deadlocked"), False, False),
+        ((), False, False),
+        (((),), False, False),
+    ],
+)
+def test_sql_server_by_its_number(args: tuple[object, ...], is_failure: bool, is_throttled: bool) -> None:
+    """pymssql has it as an argument, or in a tuple in it."""
+    given = error("Error", "pymssql.exceptions", *args)
+
+    assert sql.failures(given) is is_failure
+    assert sql.throttled(given) is is_throttled
+
+
+@pytest.mark.parametrize(("state", "verdict"), [("08S01", True), ("08001", True), ("HYT00", True), ("28000", True), ("23000", False), ("42S02", False)])
+def test_odbc_by_its_state(state: str, verdict: bool) -> None:
+    """pyodbc has it as its first argument, whatever database is behind it."""
+    assert sql.failures(error("Error", "pyodbc", state, f"[{state}] [Microsoft] ...")) is verdict

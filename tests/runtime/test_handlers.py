@@ -172,6 +172,43 @@ class _Work:
         return {**plain, "run to its end": self.run_to_the_end()}
 
 
+def _in_a_loop_of_its_own(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def wrapper(*args: Any) -> Any:
+        return asyncio.run(fn(*args))
+
+    return wrapper
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # asyncio.run refuses the first one, and nobody else has it
+@in_virtual_time
+async def test_a_wrapper_that_runs_a_loop_of_its_own_runs_in_a_thread() -> None:
+    """It looks like a wrapper that passes a coroutine on, and on our loop asyncio.run would refuse every message."""
+    broker, seen = broker_with(3), list[int]()
+
+    @_in_a_loop_of_its_own
+    async def handler(delivery: Delivery[Any]) -> None:
+        await asyncio.sleep(0)
+        seen.append(delivery.position)
+
+    guard = quiet_guard()
+    async with guard, running(guard.run(MemoryIntake(broker, topics=["orders"]), handler)):
+        await until(lambda: len(seen) == 3)
+    assert seen == [0, 1, 2]
+
+
+@in_virtual_time
+async def test_a_runtime_error_of_a_wrapper_is_its_own() -> None:
+    """Only what a second loop says is read so."""
+
+    def handler(_: object) -> None:
+        raise RuntimeError("closed")
+
+    found = Handlers(functools.wraps(_async)(handler), intake(), None).of(ORDER)
+    with pytest.raises(RuntimeError, match="closed"):
+        await found(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("way", list(_Work().all))
 @pytest.mark.parametrize("apart", [False, True])
 @in_virtual_time

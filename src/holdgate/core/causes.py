@@ -5,22 +5,25 @@ something else was raised. `chain_of` sorts them into two lists, named after Pyt
 weaker evidence:
 
 - `explicit`: the exception itself, the causes that it was raised `from`, the members of groups, and exceptions that it carries as an
-  argument or in an attribute. Code put them there on purpose.
+  argument or in an attribute, alone or in a list, tuple, set or dict. Code put them there on purpose.
 - `implicit`: what was being handled when one of those was raised (`__context__`), unless `from` has suppressed it. It may be the reason,
   and it may be an accident: `except KeyError: await create(key)` that raises ConnectionError is not a KeyError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple, TypeGuard, TypeVar, cast
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 
-# Attributes in which clients keep the error, though they may raise `from None`: urllib3 and urllib (reason), google-api-core (cause),
-# azure-core (inner_exception), SQLAlchemy (orig).
-_CARRIED_AS = ("reason", "cause", "inner_exception", "orig")
+# Where several errors stand together, as in `raise ChargesFailed("2 of 3", errors)` after `gather(..., return_exceptions=True)`, in
+# Elasticsearch's `errors`, and in Cassandra's, which are by host. By exact type, for other people's containers are their code.
+_TOGETHER = frozenset({list, tuple, set, frozenset, dict})
 
 # How many exceptions are looked at. A task group of ten thousand failed children would take tens of milliseconds of the event loop's time,
 # and nine thousand more would say nothing new.
@@ -36,6 +39,10 @@ class Chain(NamedTuple):
 
 def chain_of(exception: BaseException) -> Chain:
     """Return what an exception stands for, a thousand exceptions at most. `explicit` begins with the exception itself."""
+    return reading(_chain_of, exception)
+
+
+def _chain_of(exception: BaseException) -> Chain:
     seen = {id(exception)}
     explicit = [exception]
     _add_explicit(explicit, seen)
@@ -58,6 +65,10 @@ def find(exception: BaseException, kinds: type[E] | tuple[type[E], ...]) -> E | 
 
 def is_plain(exception: BaseException) -> bool:
     """Return whether it clearly stands for itself alone, as most exceptions do: then its chain need not be made."""
+    return reading(_is_plain, exception)
+
+
+def _is_plain(exception: BaseException) -> bool:
     return (
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
@@ -68,10 +79,78 @@ def is_plain(exception: BaseException) -> bool:
 
 
 def named(exception: BaseException, name_of: Callable[[type], str] = attrgetter("__name__")) -> str:
-    """Return its type and that of its root cause, for a log: `ApiError from ConnectError`, `ExceptionGroup of TimeoutError`."""
-    root = _root(exception)
-    shown = [exception] if root is exception else [exception, root]
-    return " from ".join(_named_alone(each, name_of) for each in shown)
+    """Return its type and that of its root cause, for a log: `ApiError from ConnectError`, `ExceptionGroup of TimeoutError`.
+
+    Two of one name are named once: httpx raises its ReadTimeout from httpcore's.
+    """
+    return " from ".join(dict.fromkeys(_named_alone(each, name_of) for each in (exception, reading(_root, exception))))
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------------------------
+
+# What everything here, Python's traceback and `isinstance` read of an exception. A class may have a property of such a name.
+_READ = ("args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "exceptions")
+
+
+def reading(read: Callable[[BaseException], T], exception: BaseException) -> T:
+    """Return what `read` finds out about an exception, whatever its class has made of its attributes.
+
+    If reading raises, the exceptions that raise lose their own reading (`make_readable`), and `read` has a second try. That costs nothing
+    where it does not.
+    """
+    try:
+        return read(exception)
+    except Exception:  # noqa: BLE001 - a property or a `__getattribute__` is other people's code
+        make_readable(exception)
+        return read(exception)
+
+
+def make_readable(exception: BaseException) -> None:
+    """Let what an exception stands for be read where its class raises instead: an `args` that is a property, say.
+
+    An error in the reading of an error would end the run, and the next one, because the message comes again. So the exception gets a
+    class of the same name between its own and itself, in which Python's own attributes stand instead of those that raise. A class that
+    allows no heir stays as it is.
+    """
+    ahead, seen = [exception], set[int]()
+    while ahead and len(seen) < _MOST:
+        each = ahead.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        is_group = issubclass(type(each), BaseExceptionGroup)
+        own: dict[str, Any] = {name: _own(name) for name in _READ if (is_group or name != "exceptions") and not _is_read(each, name)}
+        if not _is_read(each, "__class__"):
+            own |= {"__getattribute__": BaseException.__getattribute__, "__class__": property(type)}
+        if own:
+            _reclass(each, own)
+        links = [_own("__cause__").__get__(each), _own("__context__").__get__(each), *_own("args").__get__(each)]
+        links += _own("__dict__").__get__(each).values()
+        links += _own("exceptions").__get__(each) if is_group else ()
+        ahead += [link for link in links if issubclass(type(link), BaseException)]
+
+
+def _own(name: str) -> Any:
+    """Return Python's own descriptor of an attribute, which no class of other people has a part in."""
+    return vars(BaseExceptionGroup if name == "exceptions" else BaseException)[name]
+
+
+def _is_read(exception: BaseException, name: str) -> bool:
+    try:
+        getattr(exception, name)
+    except Exception:  # noqa: BLE001 - that is what is asked
+        return False
+    return True
+
+
+def _reclass(exception: BaseException, own: dict[str, Any]) -> None:
+    kind = type(exception)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__, "__slots__": ()}
+    with suppress(Exception):
+        vars(object)["__class__"].__set__(exception, type(kind)(kind.__name__, (kind,), {**names, **own}))
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------------------------
 
 
 def leaves(exception: BaseException) -> list[BaseException]:
@@ -118,18 +197,30 @@ def _contexts(ring: Sequence[BaseException], seen: set[int]) -> list[BaseExcepti
 
 
 def _carried(exception: BaseException) -> list[BaseException]:
-    """Return the exceptions among its arguments and instance attributes. Properties are not read, because they are other people's code."""
+    """Return the exceptions among its arguments and instance attributes, and those in the lists, tuples, sets and dicts among them.
+
+    Clients keep the error in attributes of any name, though they may raise `from None`. Properties are not read, because they are other
+    people's code.
+    """
     found: list[BaseException] = []
-    for argument in exception.args:  # loops, because a comprehension costs more than one round of either
-        if isinstance(argument, BaseException):
-            found.append(argument)  # noqa: PERF401 - see above
-    own = exception.__dict__
-    if own:
-        for name in _CARRIED_AS:
-            carried = own.get(name)
-            if isinstance(carried, BaseException):
-                found.append(carried)
+    for value in exception.args:
+        if isinstance(value, BaseException):
+            found.append(value)
+        elif type(value) in _TOGETHER:
+            found += _members(value)
+    if exception.__dict__:
+        for value in list(exception.__dict__.values()):
+            if isinstance(value, BaseException):
+                found.append(value)
+            elif type(value) in _TOGETHER:
+                found += _members(value)
     return found
+
+
+def _members(container: Collection[object]) -> list[BaseException]:
+    """Return the exceptions in a list, tuple or set, or among the values of a dict. A thousand of its members are looked at."""
+    values = cast("dict[object, object]", container).values() if type(container) is dict else container
+    return [value for value in islice(values, _MOST) if isinstance(value, BaseException)]
 
 
 def _named_alone(exception: BaseException, name_of: Callable[[type], str]) -> str:

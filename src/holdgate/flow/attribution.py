@@ -24,7 +24,8 @@ Doubt never spends a message's budget. That decides six cases which the rules le
 - A user's predicate that raises says nothing: no verdict and no charge.
 - What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
   could match, and it is the message's own: an end that nothing counts would be tried for ever. If it cut a call short, that call may be the
-  reason, and then it is read as the TimeoutError of a limit that the handler has set.
+  reason, and then it is read as the TimeoutError of a limit that the handler has set. It is unclaimed like any other: a handler that cancels
+  itself when nobody answers does so for every message of an outage.
 
 `AttemptCalls` keeps what the call forms of one attempt saw, until the handler has ended and `attribute` reads it. A handler that uses no
 call form never has one: the first call form creates it, and on the fast path it is None. It is written from the handler's own tasks and
@@ -35,13 +36,13 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
 from holdgate.core import Outcome, Told
-from holdgate.core.causes import chain_of, leaves
+from holdgate.core.causes import chain_of, leaves, reading
 from holdgate.core.outcomes import is_program_error
 from holdgate.errors import CallNotPermitted, Reject
 
@@ -184,7 +185,7 @@ class Attribution:
     exception was a failure of several needs, because no call form shows whose it was. `reason` is that of a `Reject`; None means that there
     was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
     group that of its first member. It is empty for every other end. `status` is that of the HTTP answer in such an exception; None means
-    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is. `undeclared` has what the calls of
+    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is, or no Exception. `undeclared` has what the calls of
     dependencies came to that are no needs of the message, by name: SUCCESS, THROTTLED or FAILURE. `retry_after` is how many seconds those
     ask to wait that have throttled it, the longest; None means that none does.
     """
@@ -316,10 +317,11 @@ def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool
 
 def _own(needs: Sequence[Judge], exception: BaseException, findings: tuple[NeedVerdict, ...]) -> Attribution:
     """Return the message's own failure: a need excludes the exception, or no need claims it."""
-    if not isinstance(exception, Exception) or any(need.excludes(exception) for need in needs):
+    if any(need.excludes(exception) for need in needs):
         return Attribution(findings, Cause.MESSAGE)
     leaf = leaves(exception)[0]
-    return Attribution(findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_program_error(leaf))
+    is_bug = is_program_error(leaf) or not isinstance(leaf, Exception)
+    return Attribution(findings, Cause.MESSAGE, unclaimed=_name_of(type(leaf)), status=_status_of(leaf), is_bug=is_bug)
 
 
 def _status_of(exception: BaseException) -> int | None:
@@ -384,16 +386,22 @@ def _timeout(exception: BaseException | None) -> TimeoutError | None:
     return next((link for link in _chain(exception) if isinstance(link, TimeoutError)), unnamed)
 
 
-def _chain(exception: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+def _chain(exception: BaseException | None) -> Sequence[BaseException]:
+    """Return the exception and all that it came from: causes, contexts (suppressed ones too), members of groups; each once."""
+    return () if exception is None else reading(_walk, exception)
+
+
+def _walk(exception: BaseException) -> list[BaseException]:
     met: set[int] = set()
+    found: list[BaseException] = []
     ahead: list[BaseException | None] = [exception]
     while ahead:
         link = ahead.pop()
         if link is None or id(link) in met:
             continue
         met.add(id(link))
-        yield link
+        found.append(link)
         ahead += [link.__context__, link.__cause__]
         if isinstance(link, BaseExceptionGroup):
             ahead.extend(cast("BaseExceptionGroup[BaseException]", link).exceptions)
+    return found

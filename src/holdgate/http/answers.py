@@ -57,7 +57,7 @@ def status_of(error: object) -> int | None:
 
 
 def _status(error: object, read: Callable[[object, str, None], object]) -> int | None:
-    response = read(error, "response", None)
+    response = _answer(error, read)
     # Not `if response`: a requests.Response with an error status is falsy.
     if response is not None:
         for name in _ON_THE_ANSWER:
@@ -71,9 +71,22 @@ def _status(error: object, read: Callable[[object, str, None], object]) -> int |
     return None
 
 
+def _answer(error: object, read: Callable[[object, str, None], object]) -> object:
+    """Return the answer that an exception carries. None means that it carries none.
+
+    tenacity's RetryError holds the last attempt instead: the answer, if that was tried again because of what it was (`retry_if_result`).
+    """
+    response = read(error, "response", None)
+    if response is None and type(error).__module__.partition(".")[0] == "tenacity":
+        attempt: Any = read(error, "last_attempt", None)
+        if attempt is not None and not attempt.failed:
+            return attempt.result()
+    return response
+
+
 def headers_of(error: object) -> dict[str, str]:
     """Return the answer's headers by lower-case name, from the mapping of any client. The first of several values counts."""
-    headers = attribute(attribute(error, "response"), "headers")
+    headers = attribute(_answer(error, attribute), "headers")
     return by_name(attribute(error, "headers") if headers is None else headers)
 
 

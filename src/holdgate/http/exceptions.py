@@ -22,6 +22,9 @@ _SERVER_ERRORS = 500
 _FORBIDDEN = 403
 _UNAVAILABLE = 503
 
+# 429 by name.
+_TOO_MANY_NAMES = frozenset({"TooManyRequests", "TooManyRequestsError", "RateLimitError", "RateLimitExceeded"})
+
 # What a client raises about the request itself (a bad URL, too many redirects, a body that is not JSON) is missing on purpose.
 _HTTPX = frozenset({"TimeoutException", "NetworkError", "RemoteProtocolError", "ProxyError"})
 _REQUESTS = frozenset({"ConnectionError", "Timeout", "ChunkedEncodingError", "RetryError"})
@@ -39,12 +42,21 @@ _NO_ANSWER: Names = {
     "urllib": {"URLError"},
     "http": {"BadStatusLine", "IncompleteRead", "LineTooLong", "UnknownProtocol"},
     "pycurl": {"error"},
-    "curl_cffi": {"ConnectionError", "Timeout", "IncompleteRead", "HTTPError"},
+    "curl_cffi": {"ConnectionError", "Timeout", "IncompleteRead", "HTTPError", "InvalidSchema"},
     "tornado": {"HTTPTimeoutError", "HTTPStreamClosedError"},
     "azure": {"ServiceRequestError", "ServiceResponseError", "IncompleteReadError"},
     "google": {"RetryError", "TransportError"},
-    # Unmistakable in any SDK: openai, anthropic and those made by the same generator, stripe.
-    ANY_MODULE: {"APIConnectionError", "APITimeoutError"},
+    "zeep": {"Fault"},
+    # Vault is sealed, or a node that stands by.
+    "hvac": {"VaultDown"},
+    # Unmistakable in any SDK: openai, anthropic and those made by the same generator, stripe; and the names of statuses, with those that
+    # keep no number (hvac).
+    ANY_MODULE: {
+        *("APIConnectionError", "APITimeoutError"),
+        *("InternalServerError", "BadGateway", "BadGatewayError", "ServiceUnavailable", "ServiceUnavailableError"),
+        *("GatewayTimeout", "GatewayTimeoutError"),
+        *_TOO_MANY_NAMES,
+    },
 }
 
 # A server that sends no valid HTTP gave no answer. aiohttp's parser puts a status of its own on these, 400, which no server has sent.
@@ -70,6 +82,8 @@ _LAST_NUMBER = re.compile(r"(\d{3})\D*$")
 # urllib3's texts for an answer that it was configured to retry: "too many 503 error responses", "too many redirects".
 _TOO_MANY = re.compile(r"too many (?:(\d{3}) )?error responses")
 _RETRIED_STATUS = "ResponseError"
+# A fault's code has a prefix, or a namespace in braces.
+_SOAP_CODE = re.compile("[:}]")
 
 
 @passed_uncalled("failures=http.failures")
@@ -115,7 +129,9 @@ def throttled(answer: object) -> bool:
     status = status_of(answer)
     if status is not None:
         return status == _TOO_MANY_REQUESTS or (status == _FORBIDDEN and _is_limit(answer))
-    return isinstance(answer, BaseException) and (_status_in_text(answer) == _TOO_MANY_REQUESTS or _is_in_stream(answer, _STREAMED_429))
+    if not isinstance(answer, BaseException):
+        return False
+    return _status_in_text(answer) == _TOO_MANY_REQUESTS or _is_too_many(type(answer)) or _is_in_stream(answer, _STREAMED_429)
 
 
 @passed_uncalled("throttled=http.asks_to_wait")
@@ -138,6 +154,7 @@ def is_not_now(status: int) -> bool:
 
 _is_nonsense = known_as(_NONSENSE)
 _is_no_answer = known_as(_NO_ANSWER)
+_is_too_many = known_as({ANY_MODULE: _TOO_MANY_NAMES})
 
 
 def _is_limit(answer: object) -> bool:
@@ -182,6 +199,12 @@ def _is_curl(error: BaseException) -> bool:
     return number in _CURL_NO_ANSWER or (number == _CURL_NONSENSE[0] and _CURL_NONSENSE[1] in str(text))
 
 
+def _is_servers_fault(error: BaseException) -> bool:
+    """Return whether a SOAP fault is one of the server's (SOAP 1.1, 4.4.1) or receiver's (1.2): `soap:Server`, `s:Server.Database`."""
+    code = attribute(error, "code")
+    return isinstance(code, str) and _SOAP_CODE.split(code)[-1].partition(".")[0] in {"Server", "Receiver"}
+
+
 def _is_reason(error: BaseException) -> bool:
     """Return whether the reason is a failure. `URLError` and `MaxRetryError` also wrap bad URLs and endless redirects."""
     reason = attribute(error, "reason")
@@ -194,6 +217,9 @@ def _is_reason(error: BaseException) -> bool:
 
 
 _JUDGES: Mapping[tuple[str, str], Callable[[BaseException], bool]] = {
+    # A bad URL, or a server that does not speak HTTP.
+    ("curl_cffi", "InvalidSchema"): lambda error: _CURL_NONSENSE[1] in str(error),
+    ("zeep", "Fault"): _is_servers_fault,
     ("pycurl", "error"): _is_curl,
     ("urllib", "URLError"): _is_reason,
     # Its status was checked before, so this is a redirect that leads nowhere.

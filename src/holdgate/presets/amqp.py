@@ -13,7 +13,7 @@ from holdgate.slips import passed_uncalled
 _is_no_answer = known_as(
     {
         "aiormq": {"AMQPConnectionError", "ChannelInvalidStateError"},
-        "pika": {"AMQPConnectionError", "ChannelWrongStateError", "BlockedConnectionTimeout"},
+        "pika": {"AMQPConnectionError", "AMQPConnectorException", "ChannelWrongStateError", "BlockedConnectionTimeout"},
         "kombu": {"OperationalError", "ConnectionLimitExceeded"},
         "amqp": {"ConnectionError", "RecoverableConnectionError", "MessageNacked"},
     }

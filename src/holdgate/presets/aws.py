@@ -111,7 +111,8 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _response(error: object) -> Mapping[str, Any] | None:
-    response = attribute(error, "response")
+    # A waiter that gave up has the answer in `last_response`.
+    response = attribute(error, "response") or attribute(error, "last_response")
     return cast("Mapping[str, Any]", response) if isinstance(response, Mapping) else None
 
 

@@ -1,8 +1,9 @@
 """Which exceptions of SQL databases are the dependency's failures.
 
 PostgreSQL by its SQLSTATE (asyncpg, psycopg 3 and 2), MySQL and MariaDB by the error's number (aiomysql, pymysql, mysqlclient,
-mysql-connector), SQLite by its result code, each plain or under SQLAlchemy. Class names alone do not tell: an OperationalError is a lost
-connection as well as a missing table.
+mysql-connector), SQLite by its result code, Oracle by its code (oracledb), SQL Server by its number (pymssql), anything behind ODBC by its
+SQLSTATE (pyodbc, aioodbc), each plain or under SQLAlchemy. Class names alone do not tell: an OperationalError is a lost connection as well
+as a missing table.
 
 Not failures: deadlocks, serialization failures and lock timeouts. Two transactions were in each other's way while the database was well;
 tried again they pass, and a circuit that opens for them stops all others.
@@ -42,6 +43,38 @@ _MYSQL = known_in(("pymysql", "asyncmy", "MySQLdb", "mysql", "mariadb"), {"MySQL
 
 # SQLite: out of memory (7), I/O error (10), disk full (13), cannot open (14). Busy (5) and locked (6) are conflicts.
 _RESULT_CODES = frozenset({7, 10, 13, 14})
+
+# ODBC's states for a time that is over. A driver manager without its driver (IM002) is a mistake of the machine.
+_ODBC = known_in(("pyodbc", "aioodbc"), {"Error"})
+_ODBC_TIMEOUTS = frozenset({"HYT00", "HYT01"})
+
+# Oracle's codes, its server's and the driver's. The server: sessions (00018, 00020), killed (00028), starting or stopping (01033, 01034,
+# 01089, 01090, 01092), login (01017, 28000), out of space (01653, 01654, 19809), idle too long (02396), cut off (03113, 03114, 03135, 12537,
+# 12547, 12571), no such service or nobody there (12154, 12170, 12505, 12514, 12528, 12541, 12543), no handler (12516, 12519, 12520),
+# read-only (16000). The driver: no connection (1001), no connection of the pool in time (4005), cut off (4011), out of time (4024), cannot
+# connect (6000-6006).
+_ORACLE = known_as({"oracledb": {"Error"}})
+_TOO_MANY_CODES = frozenset({"ORA-00018", "ORA-00020", "ORA-12516", "ORA-12519", "ORA-12520", "DPY-4005"})
+_CODES = _TOO_MANY_CODES | frozenset(
+    {
+        *("ORA-00028", "ORA-01017", "ORA-01033", "ORA-01034", "ORA-01089", "ORA-01090", "ORA-01092", "ORA-01653", "ORA-01654", "ORA-02396"),
+        *("ORA-03113", "ORA-03114", "ORA-03135", "ORA-12154", "ORA-12170", "ORA-12505", "ORA-12514", "ORA-12528", "ORA-12537", "ORA-12541"),
+        *("ORA-12543", "ORA-12547", "ORA-12571", "ORA-16000", "ORA-19809", "ORA-28000"),
+        *("DPY-1001", "DPY-4011", "DPY-4024", *(f"DPY-{number}" for number in range(6000, 6007))),
+    }
+)
+
+# SQL Server's numbers: cannot connect, cut off, out of time (20002-20009, 20047 of DB-Library; 64, 121, 233, 10053, 10054, 10060), login and
+# no such database (4060, 18456), out of space (1101, 1105, 9002), shutting down (6005), Azure: failing over or too busy (40143, 40197,
+# 40501, 40540, 40613, 10928, 10929, 49918-49920), read-only (3906).
+_SQL_SERVER = known_in(("pymssql", "_mssql"), {"Error", "MSSQLException"})
+_TOO_MANY_OF_SQL_SERVER = frozenset({10928, 10929, 40501, 49918, 49919, 49920})
+_NUMBERS_OF_SQL_SERVER = _TOO_MANY_OF_SQL_SERVER | frozenset(
+    {
+        *(64, 121, 233, 1101, 1105, 3906, 4060, 6005, 9002, 10053, 10054, 10060, 18456, *range(20002, 20010), 20047),
+        *(40143, 40197, 40540, 40613),
+    }
+)
 
 # psycopg has no SQLSTATE where no server answered: connecting, and a connection that broke.
 _NO_STATE = known_in(("psycopg", "psycopg2"), {"OperationalError"})
@@ -96,7 +129,7 @@ def failures(error: BaseException) -> bool:
     """
     state = _state(error)
     if state is not None:
-        return state[:2] in _STATE_CLASSES or state in _STATES
+        return state[:2] in _STATE_CLASSES or state in _STATES or state in _ODBC_TIMEOUTS
     if network.failures(error) or _is_sqlalchemys(error):
         return True
     return _is_by_number(error) or _is_closed(error)
@@ -113,6 +146,8 @@ def throttled(error: object) -> bool:
         return False
     number = error.args[0] if error.args else None
     if _state(error) == _TOO_MANY_STATE or (isinstance(number, int) and number in _TOO_MANY_NUMBERS and _MYSQL(type(error))):
+        return True
+    if _code_of_oracle(error) in _TOO_MANY_CODES or _number_of_sql_server(error) in _TOO_MANY_OF_SQL_SERVER:
         return True
     if _is_full_pool(type(error)):
         return True
@@ -149,10 +184,26 @@ def _state(error: BaseException) -> str | None:
         if isinstance(state, str) and len(state) == _STATE_LENGTH:
             # mysql-connector has both; its SQLSTATE is mostly HY000, and the number tells more.
             return None if _MYSQL(type(error)) else state
-    return None
+    first = error.args[0] if error.args and _ODBC(type(error)) else None
+    return first if isinstance(first, str) and len(first) == _STATE_LENGTH else None
+
+
+def _code_of_oracle(error: BaseException) -> object:
+    """Return the code of oracledb's exception, whose only argument keeps it. None means that there is none."""
+    return attribute(error.args[0], "full_code") if error.args and _ORACLE(type(error)) else None
+
+
+def _number_of_sql_server(error: BaseException) -> int | None:
+    """Return the number of pymssql's exception. Where connecting failed it is in a tuple in its argument."""
+    first: object = error.args[0] if error.args and _SQL_SERVER(type(error)) else None
+    if isinstance(first, tuple) and first:
+        first = cast("tuple[object, ...]", first)[0]
+    return first if isinstance(first, int) else None
 
 
 def _is_by_number(error: BaseException) -> bool:
+    if _code_of_oracle(error) in _CODES or _number_of_sql_server(error) in _NUMBERS_OF_SQL_SERVER:
+        return True
     result = attribute(error, "sqlite_errorcode")
     if isinstance(result, int):
         return (result & 0xFF) in _RESULT_CODES

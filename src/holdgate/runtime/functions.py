@@ -9,6 +9,7 @@ own (`in_context`).
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import Context
 from functools import partial
@@ -26,7 +27,7 @@ def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
 
     An async function does, and so does an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps
     an async one (`functools.wraps`) may do so as well, or may run the async one to its end. With `through_wrappers` the wrapped function
-    decides. That is right only where a result is awaited if it can be.
+    decides. That is right only where a result is awaited if it can be, and where one that raises `is_of_a_second_loop` is called in a thread.
     """
     while not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))):  # noqa: B004 - for its colour
         inner = getattr(fn, "__wrapped__", None) if through_wrappers else None
@@ -36,6 +37,18 @@ def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
             return False
         fn = inner
     return True
+
+
+# What asyncio (run, Runner, run_until_complete), anyio and asgiref say to code that begins an event loop where one runs.
+_SECOND_LOOP = re.compile(
+    "cannot be called from a running event loop|[Ee]vent loop is already running|while another loop is running"
+    "|Already running .* in this thread|in the same thread as an async event loop"
+)
+
+
+def is_of_a_second_loop(error: RuntimeError) -> bool:
+    """Return whether a plain function has failed because it begins an event loop of its own, and was called where one runs."""
+    return _SECOND_LOOP.search(str(error)) is not None
 
 
 def named(fn: Any) -> str:

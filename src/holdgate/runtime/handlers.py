@@ -16,7 +16,7 @@ from holdgate.errors import SettingsError
 from holdgate.flow.message import AnyDelivery, Source
 from holdgate.ports import Attempted, AttemptSpans, InGroup, Intake
 from holdgate.runtime.calling import current_attempt
-from holdgate.runtime.functions import is_async, see_to
+from holdgate.runtime.functions import is_async, is_of_a_second_loop, see_to
 from holdgate.runtime.lane import Lane, TaskLane
 from holdgate.runtime.threads import HandlerThreads
 
@@ -72,14 +72,30 @@ class Handlers:
         check_handler(handler, where)
         if is_async(handler):
             return handler
-        if is_async(handler, through_wrappers=True):
+        in_thread = self._in_thread(handler)
+        if not is_async(handler, through_wrappers=True):
+            return in_thread
+        runs_itself = False
 
-            async def on_the_loop(delivery: AnyDelivery) -> None:
-                result = handler(delivery)
-                if result is not None:  # else the wrapper has run it to its end
-                    await see_to(result)
+        async def on_the_loop(delivery: AnyDelivery) -> None:
+            nonlocal runs_itself
+            if not runs_itself:
+                try:
+                    result = handler(delivery)
+                except RuntimeError as error:
+                    if not is_of_a_second_loop(error):
+                        raise
+                    runs_itself = True  # `asyncio.run` in a wrapper: a plain function, whatever is beneath it
+                else:
+                    if result is not None:  # else the wrapper has run it to its end
+                        await see_to(result)
+                    return
+            await in_thread(delivery)
 
-            return on_the_loop
+        return on_the_loop
+
+    def _in_thread(self, handler: AnyHandler) -> Handler:
+        """Return what runs a plain function in a thread."""
 
         async def in_thread(delivery: AnyDelivery) -> None:
             threads = self._threads = self._threads or HandlerThreads(self._size, "handler")

@@ -32,6 +32,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from holdgate.core.causes import reading
 from holdgate.errors import Reject
 from holdgate.flow.attribution import AttemptCalls, Attribution, attribute
 from holdgate.flow.batch import AS_THEY_ARE, Batch, BatchItems
@@ -270,9 +271,9 @@ class Lane:
         """
         if self.worker.is_cancelled and not self.interrupted and self.task is not None and self.task.cancelling():
             return error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
+        way_out = reading(exit_in, error)
         if isinstance(error, GeneratorExit) and not self._is_current():
             return error
-        way_out = exit_in(error)
         if way_out is not None:
             self.worker.leave(way_out)
         return way_out

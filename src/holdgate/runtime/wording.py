@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 
-from holdgate.core.causes import chain_of, leaves, named
+from holdgate.core.causes import chain_of, leaves, named, reading
 from holdgate.flow.message import AnyDelivery, Partition, Source
 from holdgate.network import attribute
 
@@ -155,6 +155,10 @@ def whereabouts(error: BaseException) -> str:
     """
     if isinstance(error, RaisedElsewhere):
         return error.place
+    return reading(_whereabouts, error)
+
+
+def _whereabouts(error: BaseException) -> str:
     error = _telling(error)
     places = _places(error)
     own = _own(places) or ([] if error.__cause__ is None else _own(_places(error.__cause__)))
@@ -183,7 +187,7 @@ def steps(error: BaseException) -> str:
     """Return the traceback of an exception, or of the first member of a group, without the exception's text."""
     if isinstance(error, RaisedElsewhere):
         return error.trace
-    return "".join(traceback.format_tb(_telling(error).__traceback__)).rstrip()
+    return "".join(traceback.format_tb(reading(_telling, error).__traceback__)).rstrip()
 
 
 def _telling(error: BaseException) -> BaseException:

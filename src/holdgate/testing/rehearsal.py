@@ -362,7 +362,7 @@ def _around(fn: AnyHandler, start: Callable[[_Given], _Start]) -> AnyHandler:
     """Return a function, async or plain as it was, with a block around each start of it."""
     if not callable(cast("object", fn)):
         return fn  # the run refuses it
-    if is_async(fn, through_wrappers=True):
+    if is_async(fn):  # of a wrapper around an async function the run finds out what it is
 
         @wraps(fn)
         async def on_loop(given: _Given) -> None:

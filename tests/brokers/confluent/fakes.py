@@ -43,6 +43,7 @@ class FakeClient:
         self.asked: list[tuple[int, float]] = []
         self.offsets: dict[TopicPartition, int | None] = {}
         self.commit_error: Exception | None = None
+        self.assign_error: Exception | None = None
         self.seek_fails = 0
         self.is_direct = False
         self.is_stopped = False
@@ -77,6 +78,8 @@ class FakeClient:
 
     async def assign(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.told.append(("assign", dict(offsets)))
+        if self.assign_error is not None:
+            raise self.assign_error
 
     async def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
         if self.commit_error is not None:

@@ -16,6 +16,7 @@ from holdgate.brokers.confluent.deliveries import MESSAGES, TopicPartition
 from holdgate.brokers.confluent.fetching import Taps
 from holdgate.brokers.confluent.membership import Membership
 from holdgate.brokers.partitions import AssignedPartitions
+from holdgate.errors import IntakeError
 from holdgate.flow.message import Partition
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -235,6 +236,30 @@ async def test_after_a_standstill_the_callbacks_know_better() -> None:
     await world.membership._on_assign(None, BOTH)
     assert world.events[2:] == [("assigned", [0, 1])]
     assert world.told("seek") == []
+
+
+async def test_after_a_standstill_without_any_known_offset_nothing_is_asked() -> None:
+    """librdkafka refuses a commit of nothing, each time: the worker would ask for ever, and read nothing."""
+    world = World()
+    world.asker.begins = None
+    await world.membership._on_assign(None, BOTH)
+    world.client.commit_error = KafkaException(KafkaError(KafkaError._NO_OFFSET))
+    world.membership.doubt()
+    assert world.membership._asking is not None
+    await world.membership._asking
+    assert world.told("commit") == []
+    assert world.events == [("assigned", [0, 1]), ("lost", [0, 1]), ("assigned", [0, 1])]
+
+
+async def test_what_librdkafka_does_not_take_over_ends_the_run() -> None:
+    """Its error alone would end nothing, and the worker would look well and read nothing."""
+    world = World()
+    world.client.assign_error = KafkaException(KafkaError(KafkaError._STATE))
+    await world.membership._on_assign(None, BOTH)
+    (failure,) = world.failures
+    assert isinstance(failure, IntakeError)
+    assert str(failure).startswith("librdkafka has not taken over orders[0], orders[1]: ")
+    assert world.events == []
 
 
 async def test_a_users_listener_is_called_after_ours() -> None:

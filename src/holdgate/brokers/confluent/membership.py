@@ -139,11 +139,19 @@ class Membership:
             self._end_doubt()
             if not self._retired:
                 starts = await self._starts(tps)
-                await self._client.assign(starts)
+                await self._assign(starts)
                 self._take_over({tp: start if start >= 0 else None for tp, start in starts.items()})
             await self._chain("on_partitions_assigned", tps)
         except Exception as error:  # noqa: BLE001 - librdkafka would pass it on to whatever polls
             self._failed(error)
+
+    async def _assign(self, starts: dict[TopicPartition, int]) -> None:
+        """Let librdkafka take partitions over. Raises IntakeError if it does not: no poll would bring any of them, or an error."""
+        try:
+            await self._client.assign(starts)
+        except KafkaException as error:
+            names = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in sorted(starts))
+            raise IntakeError(f"librdkafka has not taken over {names}: {said(error)}") from error
 
     async def _on_revoke(self, _consumer: object, parts: Sequence[Any]) -> None:
         tps = frozenset(map(place, parts))
@@ -233,9 +241,13 @@ class Membership:
             self._commits.resume()
 
     async def _ask(self, offsets: dict[TopicPartition, int | None]) -> None:
-        """Ask until the group answers: if it takes a commit of this member, go on; if the callbacks come first, they end this."""
+        """Ask until the group answers: if it takes a commit of this member, go on; if the callbacks come first, they end this.
+
+        Of a partition whose offset is not known nothing has been delivered. If that is so of all of them there is nothing to commit, and
+        librdkafka refuses that each time; so work goes on, and the next poll brings the callbacks if others have these partitions.
+        """
         known = {tp: offset for tp, offset in offsets.items() if offset is not None}
-        while True:
+        while known:
             try:
                 await self._client.commit(known)
             except CommitTooLate:
