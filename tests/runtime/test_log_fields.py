@@ -74,7 +74,7 @@ def test_every_event_can_be_written_as_json(event: AnyEvent) -> None:
     assert all(name.startswith("holdgate_") for name in found)
 
 
-def test_hostile_names_stay_in_one_line(caplog) -> None:
+def test_hostile_names_stay_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """No name can begin a line that looks like another record, or talk to a terminal."""
     caplog.set_level(logging.INFO)
     announcer([]).announce([MessageSkipped(1.0, Queue("bills\n2026-01-01 ERROR \x1b[31m\u202e"), 7, "why", by_operator=True)])
@@ -84,7 +84,7 @@ def test_hostile_names_stay_in_one_line(caplog) -> None:
     assert one_line("plain, ä and ✓") == "plain, ä and ✓"
 
 
-def test_records_that_belong_together_are_told_apart_from_others(caplog) -> None:
+def test_records_that_belong_together_are_told_apart_from_others(caplog: pytest.LogCaptureFixture) -> None:
     """Two holds with reasons of their own are two records, each with its own sources."""
     caplog.set_level(logging.INFO)
     events = [SourceHeld(1.0, Partition("orders", number), ("operator",) if number < 2 else ("blocked",)) for number in range(3)]
