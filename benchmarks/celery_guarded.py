@@ -5,8 +5,8 @@
 In the first table a task does nothing, in the second one it waits for ten milliseconds, as for an answer. What is counted is the CPU time
 of the main process per task, which is all that the guard adds to, that of the whole worker, and the wall clock. Both workers stay, and get
 their tasks in turn. A ratio is the median of those of all pairs, and the range in which that of endless many pairs lies with 95 %
-confidence. Before the tables stands the guard's own part of a task in a loop of nothing else: the task comes, goes to the pool, and ends.
-`--alone` prints that line only, and needs no broker.
+confidence. Before the tables stands the guard's own part of a task in a loop of nothing else: the task comes, goes to the pool, and ends;
+and the same while a prefetch of others waits before it. `--alone` prints that line only, and needs no broker.
 
 Only where Celery is installed.
 """
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,11 +170,12 @@ def report(found: dict[str, Pairs], title: str) -> None:
         print(f"| {pool} | {' | '.join(cells)} |", flush=True)
 
 
-def alone(tasks: int, rounds: int) -> list[float]:
-    """Seconds of CPU that the guard itself takes for a task, in each round; the pool keeps nothing, and no task waits."""
+def alone(tasks: int, rounds: int, ahead: int) -> list[float]:
+    """Seconds of CPU that the guard itself takes for a task, in each round, with so many in the worker's hands. The pool keeps nothing."""
     loop = SharedLoop("bench")
     loop.start()
-    main: Any = SimpleNamespace(start_in_pool=lambda _: None, soon=lambda _: None)
+    started: deque[Any] = deque()
+    main: Any = SimpleNamespace(start_in_pool=started.append, soon=lambda _: None)
 
     async def begin() -> tuple[Guard, TaskStation]:
         guard = Guard(signals=False)
@@ -195,9 +197,13 @@ def alone(tasks: int, rounds: int) -> list[float]:
         ]
         gc.collect()
         begun = time.thread_time()
-        for request in requests:
+        for request in requests[:ahead]:
             station.offer(source, request)
-            station.succeeded(request.delivery)
+        for request in requests[ahead:]:
+            station.succeeded(started.popleft().delivery)
+            station.offer(source, request)
+        while started:
+            station.succeeded(started.popleft().delivery)
         found.append((time.thread_time() - begun) / tasks)
     loop.run(guard.__aexit__(None, None, None), 60.0)
     loop.stop(60.0)
@@ -205,8 +211,12 @@ def alone(tasks: int, rounds: int) -> list[float]:
 
 
 async def main(options: argparse.Namespace) -> None:
-    own = [seconds * 1e6 for seconds in await asyncio.to_thread(alone, options.tasks, options.rounds)]
-    print(f"\nThe guard's part alone: {min(own):.1f} µs of CPU for a task at the least, {statistics.median(own):.1f} at the median")
+    print()
+    for ahead, how in ((1, "none waits"), (MULTIPLIER * PROCESSES, "a prefetch waits")):
+        own = [seconds * 1e6 for seconds in await asyncio.to_thread(alone, options.tasks, options.rounds, ahead)]
+        print(
+            f"The guard's part alone, {how}: {min(own):.1f} µs of CPU for a task at the least, {statistics.median(own):.1f} at the median"
+        )
     if options.alone:
         return
     async with shared_rabbitmq() as server:

@@ -69,7 +69,7 @@ class GuestLane(BorrowedTaskLane):
     def __init__(self, worker: LaneOwner, granted: Callable[[GuestLane], None]) -> None:
         super().__init__(worker)
         self._granted = granted
-        self._loop: asyncio.AbstractEventLoop | None = None  # that of its first attempt: to ask for the task without it takes thrice as long
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of its first attempt: asyncio would ask for it each time
         self._token: Token[Attempt | None] | None = None
         self._span: object | None = None
 

@@ -117,7 +117,7 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
         def visit(msg: Any, /, *, context: ContextRepo) -> GuardMiddleware:
             made = new(kind)
             made.msg, made.context = msg, context  # all that the parent's constructor does
-            made._station = made._message = made.lane = made.delivery = None
+            made._station = made._message = made.lane = made.delivery = None  # noqa: SLF001 - they are its own
             made.is_held = False
             return made
 
