@@ -73,8 +73,8 @@ def _is_plain(exception: BaseException) -> bool:
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
         and not exception.__dict__
-        and (not exception.args or not _carried(exception))
         and not isinstance(exception, BaseExceptionGroup)
+        and (not exception.args or not _carried(exception))
     )
 
 
@@ -203,17 +203,14 @@ def _carried(exception: BaseException) -> list[BaseException]:
     people's code.
     """
     found: list[BaseException] = []
-    for value in exception.args:
-        if isinstance(value, BaseException):
-            found.append(value)
-        elif type(value) in _TOGETHER:
-            found += _members(value)
-    if exception.__dict__:
-        for value in list(exception.__dict__.values()):
-            if isinstance(value, BaseException):
-                found.append(value)
-            elif type(value) in _TOGETHER:
-                found += _members(value)
+    own = exception.__dict__
+    given = () if isinstance(exception, BaseExceptionGroup) else exception.args  # a group has its members there once more
+    for value in (*given, *own.values()) if own else given:
+        kind = type(value)  # not `isinstance`, which asks a proxy of other people what it is
+        if issubclass(kind, BaseException):
+            found.append(cast("BaseException", value))
+        elif kind in _TOGETHER:
+            found += _members(cast("Collection[object]", value))
     return found
 
 
