@@ -145,9 +145,10 @@ def _is_read(exception: BaseException, name: str) -> bool:
 
 def _reclass(exception: BaseException, own: dict[str, Any]) -> None:
     kind = type(exception)
+    metaclass: Any = type(kind)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__, "__slots__": ()}
     with suppress(Exception):
-        vars(object)["__class__"].__set__(exception, type(kind)(kind.__name__, (kind,), {**names, **own}))
+        vars(object)["__class__"].__set__(exception, metaclass(kind.__name__, (kind,), {**names, **own}))
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------------------------
@@ -205,7 +206,8 @@ def _carried(exception: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     own = exception.__dict__
     given = () if isinstance(exception, BaseExceptionGroup) else exception.args  # a group has its members there once more
-    for value in (*given, *own.values()) if own else given:
+    values: tuple[object, ...] = (*given, *own.values()) if own else given
+    for value in values:
         kind = type(value)  # not `isinstance`, which asks a proxy of other people what it is
         if issubclass(kind, BaseException):
             found.append(cast("BaseException", value))
