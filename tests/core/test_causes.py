@@ -322,8 +322,10 @@ def test_a_class_that_allows_no_heir_stays_as_it_is() -> None:
 
 
 def test_two_of_one_name_are_named_once() -> None:
-    """httpx raises its ConnectError from httpcore's, and nobody learns anything from the second."""
+    """An httpx.ConnectError comes from that of httpcore, and nobody learns anything from the second."""
     theirs = type("ApiError", (Exception,), {"__module__": "theirs"})
 
     assert named(raised_from(ApiError(), theirs())) == "ApiError"
-    assert named(raised_from(ApiError(), theirs()), name_of=lambda kind: f"{kind.__module__}.{kind.__name__}").endswith("from theirs.ApiError")
+    assert named(raised_from(ApiError(), theirs()), name_of=lambda kind: f"{kind.__module__}.{kind.__name__}").endswith(
+        "from theirs.ApiError"
+    )

@@ -300,7 +300,7 @@ class Attempted:
 
 @pytest.mark.parametrize(("status", "verdict"), [(503, True), (429, True), (404, False), (200, False)])
 def test_an_answer_that_was_tried_again_for_its_status_decides(status: int, verdict: bool) -> None:
-    """tenacity's `retry_if_result` raises without any error of the client: the last answer is all that there is."""
+    """With `retry_if_result` tenacity raises without any error of the client: the last answer is all that there is."""
     error = named("RetryError", "tenacity")
     error.last_attempt = Attempted(SimpleNamespace(status_code=status, headers={"Retry-After": "7"}))  # type: ignore[attr-defined]
 
@@ -330,7 +330,7 @@ def test_an_attempt_that_failed_is_no_answer() -> None:
     ],
 )
 def test_a_status_may_be_in_the_name_alone(name: str, is_throttled: bool) -> None:
-    """hvac and SDKs like it keep no number; where there is one, it decides."""
+    """Some SDKs, such as hvac, keep no number; where there is one, it decides."""
     numbered = named(name, "some_sdk")
     numbered.status_code = 404  # type: ignore[attr-defined]
 

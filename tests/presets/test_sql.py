@@ -156,14 +156,16 @@ def test_oracle_by_its_code(code: str, is_failure: bool, is_throttled: bool) -> 
     ],
 )
 def test_sql_server_by_its_number(args: tuple[object, ...], is_failure: bool, is_throttled: bool) -> None:
-    """pymssql has it as an argument, or in a tuple in it."""
+    """It is an argument, or in a tuple in it."""
     given = error("Error", "pymssql.exceptions", *args)
 
     assert sql.failures(given) is is_failure
     assert sql.throttled(given) is is_throttled
 
 
-@pytest.mark.parametrize(("state", "verdict"), [("08S01", True), ("08001", True), ("HYT00", True), ("28000", True), ("23000", False), ("42S02", False)])
+@pytest.mark.parametrize(
+    ("state", "verdict"), [("08S01", True), ("08001", True), ("HYT00", True), ("28000", True), ("23000", False), ("42S02", False)]
+)
 def test_odbc_by_its_state(state: str, verdict: bool) -> None:
-    """pyodbc has it as its first argument, whatever database is behind it."""
+    """ODBC drivers have it as its first argument, whatever database is behind it."""
     assert sql.failures(error("Error", "pyodbc", state, f"[{state}] [Microsoft] ...")) is verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -47,6 +47,44 @@ def test_a_rehearsal_shows_what_is_missing_in_failures() -> None:
     assert len([event for event in report.events if isinstance(event, OutageOver)]) == 1
     assert report.held > 100
     assert report.called < 600 + 50
+
+
+def test_an_outage_in_which_handlers_cancel_themselves_buries_nothing() -> None:
+    """A deadline that cancels and raises no TimeoutError: no type for `failures`, and no message's own fault either."""
+
+    async def impatient(delivery: Delivery[Any]) -> None:
+        if 60.0 <= asyncio.get_running_loop().time() < 180.0:
+            hanging = asyncio.create_task(asyncio.sleep(1000))
+            asyncio.get_running_loop().call_later(2.0, hanging.cancel)
+            await hanging
+
+    dead = MemoryDeadLetters()
+    payments = Dependency("payments", failures=ConnectionError)
+    report = rehearse(impatient, needs=[payments], deliveries=by_topic(200), dead_letters=dead)
+
+    assert (dead.letters, report.rejected, report.left) == ([], (), ())
+    assert {event.is_bug for event in report.events if isinstance(event, OutageSuspected)} == {True}
+
+
+@pytest.mark.parametrize("name", ["args", "__class__", "__traceback__", "__getattribute__"])
+@pytest.mark.parametrize("failures", [ConnectionError, None])
+def test_an_error_that_cannot_be_read_ends_no_run(name: str, failures: type[Exception] | None) -> None:
+    """It is one message's failure like any other: its neighbours are processed, and it is rejected."""
+
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError(name)
+
+    broken = type("Broken", (KeyError,), {name: fail if name == "__getattribute__" else property(fail)})
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        if delivery.body == b"7":
+            raise broken
+
+    dead = MemoryDeadLetters()
+    report = rehearse(handler, needs=[Dependency("payments", failures=failures)], deliveries=20, dead_letters=dead)
+
+    assert [(letter.body, letter.attempts) for letter in dead.letters] == [(b"7", 5)]
+    assert len(report.processed) == 19
 
 
 def test_what_a_dependency_excludes_is_rejected_as_ever() -> None:

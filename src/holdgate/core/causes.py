@@ -73,8 +73,8 @@ def _is_plain(exception: BaseException) -> bool:
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
         and not exception.__dict__
-        and (not exception.args or not _carried(exception))
         and not isinstance(exception, BaseExceptionGroup)
+        and (not exception.args or not _carried(exception))
     )
 
 
@@ -145,9 +145,10 @@ def _is_read(exception: BaseException, name: str) -> bool:
 
 def _reclass(exception: BaseException, own: dict[str, Any]) -> None:
     kind = type(exception)
+    metaclass: Any = type(kind)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__, "__slots__": ()}
     with suppress(Exception):
-        vars(object)["__class__"].__set__(exception, type(kind)(kind.__name__, (kind,), {**names, **own}))
+        vars(object)["__class__"].__set__(exception, metaclass(kind.__name__, (kind,), {**names, **own}))
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------------------------
@@ -203,17 +204,15 @@ def _carried(exception: BaseException) -> list[BaseException]:
     people's code.
     """
     found: list[BaseException] = []
-    for value in exception.args:
-        if isinstance(value, BaseException):
-            found.append(value)
-        elif type(value) in _TOGETHER:
-            found += _members(value)
-    if exception.__dict__:
-        for value in list(exception.__dict__.values()):
-            if isinstance(value, BaseException):
-                found.append(value)
-            elif type(value) in _TOGETHER:
-                found += _members(value)
+    own = exception.__dict__
+    given = () if isinstance(exception, BaseExceptionGroup) else exception.args  # a group has its members there once more
+    values: tuple[object, ...] = (*given, *own.values()) if own else given
+    for value in values:
+        kind = type(value)  # not `isinstance`, which asks a proxy of other people what it is
+        if issubclass(kind, BaseException):
+            found.append(cast("BaseException", value))
+        elif kind in _TOGETHER:
+            found += _members(cast("Collection[object]", value))
     return found
 
 

@@ -24,8 +24,8 @@ Doubt never spends a message's budget. That decides six cases which the rules le
 - A user's predicate that raises says nothing: no verdict and no charge.
 - What is no Exception (a cancellation of the handler's own making, a GeneratorExit, a group of nothing else) is no type that `failures`
   could match, and it is the message's own: an end that nothing counts would be tried for ever. If it cut a call short, that call may be the
-  reason, and then it is read as the TimeoutError of a limit that the handler has set. It is unclaimed like any other: a handler that cancels
-  itself when nobody answers does so for every message of an outage.
+  reason, and then it is read as the TimeoutError of a limit that the handler has set. It is unclaimed like any other: a handler that
+  cancels itself when nobody answers does so for every message of an outage.
 
 `AttemptCalls` keeps what the call forms of one attempt saw, until the handler has ended and `attribute` reads it. A handler that uses no
 call form never has one: the first call form creates it, and on the fast path it is None. It is written from the handler's own tasks and
@@ -185,9 +185,9 @@ class Attribution:
     exception was a failure of several needs, because no call form shows whose it was. `reason` is that of a `Reject`; None means that there
     was none. `unclaimed` is the type of an exception, with its module, that is the message's own only because no setting speaks of it; of a
     group that of its first member. It is empty for every other end. `status` is that of the HTTP answer in such an exception; None means
-    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is, or no Exception. `undeclared` has what the calls of
-    dependencies came to that are no needs of the message, by name: SUCCESS, THROTTLED or FAILURE. `retry_after` is how many seconds those
-    ask to wait that have throttled it, the longest; None means that none does.
+    that there is none. `is_bug`: such an exception is an error of the program, as KeyError is, or no Exception. `undeclared` has what the
+    calls of dependencies came to that are no needs of the message, by name: SUCCESS, THROTTLED or FAILURE. `retry_after` is how many
+    seconds those ask to wait that have throttled it, the longest; None means that none does.
     """
 
     findings: tuple[NeedVerdict, ...]

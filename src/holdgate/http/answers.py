@@ -16,6 +16,8 @@ _ON_THE_EXCEPTION = ("status_code", "status", "code", "http_status")
 _FIRST = 400
 _LAST = 599
 
+# tenacity's, which holds the last attempt.
+_GAVE_UP = "RetryError"
 
 # Where an exception may have an answer or a part of it. `body` is for exceptions.py.
 _ANYWHERE = ("response", "body", *_ON_THE_EXCEPTION)
@@ -57,7 +59,9 @@ def status_of(error: object) -> int | None:
 
 
 def _status(error: object, read: Callable[[object, str, None], object]) -> int | None:
-    response = _answer(error, read)
+    response = read(error, "response", None)
+    if response is None and type(error).__name__ == _GAVE_UP:
+        response = _last_answer(error)
     # Not `if response`: a requests.Response with an error status is falsy.
     if response is not None:
         for name in _ON_THE_ANSWER:
@@ -71,22 +75,21 @@ def _status(error: object, read: Callable[[object, str, None], object]) -> int |
     return None
 
 
-def _answer(error: object, read: Callable[[object, str, None], object]) -> object:
-    """Return the answer that an exception carries. None means that it carries none.
+def _last_answer(error: object) -> object:
+    """Return the answer of the last attempt in tenacity's RetryError, if it was tried again because of that answer (`retry_if_result`).
 
-    tenacity's RetryError holds the last attempt instead: the answer, if that was tried again because of what it was (`retry_if_result`).
+    None means that it is no such error, or that the attempt has failed, and then that is its cause.
     """
-    response = read(error, "response", None)
-    if response is None and type(error).__module__.partition(".")[0] == "tenacity":
-        attempt: Any = read(error, "last_attempt", None)
-        if attempt is not None and not attempt.failed:
-            return attempt.result()
-    return response
+    attempt: Any = attribute(error, "last_attempt") if type(error).__module__.partition(".")[0] == "tenacity" else None
+    return None if attempt is None or attempt.failed else attempt.result()
 
 
 def headers_of(error: object) -> dict[str, str]:
     """Return the answer's headers by lower-case name, from the mapping of any client. The first of several values counts."""
-    headers = attribute(_answer(error, attribute), "headers")
+    response = attribute(error, "response")
+    if response is None and type(error).__name__ == _GAVE_UP:
+        response = _last_answer(error)
+    headers = attribute(response, "headers")
     return by_name(attribute(error, "headers") if headers is None else headers)
 
 

@@ -49,8 +49,8 @@ _ODBC = known_in(("pyodbc", "aioodbc"), {"Error"})
 _ODBC_TIMEOUTS = frozenset({"HYT00", "HYT01"})
 
 # Oracle's codes, its server's and the driver's. The server: sessions (00018, 00020), killed (00028), starting or stopping (01033, 01034,
-# 01089, 01090, 01092), login (01017, 28000), out of space (01653, 01654, 19809), idle too long (02396), cut off (03113, 03114, 03135, 12537,
-# 12547, 12571), no such service or nobody there (12154, 12170, 12505, 12514, 12528, 12541, 12543), no handler (12516, 12519, 12520),
+# 01089, 01090, 01092), login (01017, 28000), out of space (01653, 01654, 19809), idle too long (02396), cut off (03113, 03114, 03135,
+# 12537, 12547, 12571), no such service or nobody there (12154, 12170, 12505, 12514, 12528, 12541, 12543), no handler (12516, 12519, 12520),
 # read-only (16000). The driver: no connection (1001), no connection of the pool in time (4005), cut off (4011), out of time (4024), cannot
 # connect (6000-6006).
 _ORACLE = known_as({"oracledb": {"Error"}})
@@ -64,8 +64,8 @@ _CODES = _TOO_MANY_CODES | frozenset(
     }
 )
 
-# SQL Server's numbers: cannot connect, cut off, out of time (20002-20009, 20047 of DB-Library; 64, 121, 233, 10053, 10054, 10060), login and
-# no such database (4060, 18456), out of space (1101, 1105, 9002), shutting down (6005), Azure: failing over or too busy (40143, 40197,
+# SQL Server's numbers: cannot connect, cut off, out of time (20002-20009, 20047 of DB-Library; 64, 121, 233, 10053, 10054, 10060), login
+# and no such database (4060, 18456), out of space (1101, 1105, 9002), shutting down (6005), Azure: failing over or too busy (40143, 40197,
 # 40501, 40540, 40613, 10928, 10929, 49918-49920), read-only (3906).
 _SQL_SERVER = known_in(("pymssql", "_mssql"), {"Error", "MSSQLException"})
 _TOO_MANY_OF_SQL_SERVER = frozenset({10928, 10929, 40501, 49918, 49919, 49920})

@@ -27,7 +27,7 @@ def is_async(fn: Any, *, through_wrappers: bool = False) -> bool:
 
     An async function does, and so does an object whose `__call__` is one, and a `functools.partial` of either. A plain function that wraps
     an async one (`functools.wraps`) may do so as well, or may run the async one to its end. With `through_wrappers` the wrapped function
-    decides. That is right only where a result is awaited if it can be, and where one that raises `is_of_a_second_loop` is called in a thread.
+    decides. That is right only where a result is awaited if it can be, and where one that raises `is_of_a_second_loop` goes to a thread.
     """
     while not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))):  # noqa: B004 - for its colour
         inner = getattr(fn, "__wrapped__", None) if through_wrappers else None

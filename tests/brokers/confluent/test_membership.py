@@ -239,7 +239,7 @@ async def test_after_a_standstill_the_callbacks_know_better() -> None:
 
 
 async def test_after_a_standstill_without_any_known_offset_nothing_is_asked() -> None:
-    """librdkafka refuses a commit of nothing, each time: the worker would ask for ever, and read nothing."""
+    """A commit of nothing is refused each time: the worker would ask for ever, and read nothing."""
     world = World()
     world.asker.begins = None
     await world.membership._on_assign(None, BOTH)
