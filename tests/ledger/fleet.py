@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # A drain may take 25 s; beyond this a worker hangs.
 END_TIMEOUT = 60.0
 BETWEEN_LOOKS = 0.05
-# A look at a long ledger takes a good part of a second: at most a tenth of a core goes into looking, which the workers need themselves.
-LOOKS_IN_A_WAIT = 9
+# A look at a long ledger takes a good part of a second: at most a twentieth of a core goes into looking, which the workers need themselves.
+LOOKS_IN_A_WAIT = 19
 
 
 class Worker:
