@@ -31,7 +31,7 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.resolve import label, shared_kafka, shared_rabbitmq, wanted_rabbitmq
 from tests.servers.spare import Spare
 from tests.servers.unavailable import Unavailable, in_ci
-from tests.sharing import Sharing
+from tests.sharing import Sharing, is_apart
 from tests.unhurried import lengthen
 
 if TYPE_CHECKING:
@@ -133,12 +133,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=_turn)
 
 
-def _turn(item: pytest.Item) -> tuple[bool, bool, str]:
+def _turn(item: pytest.Item) -> tuple[bool, bool, bool, str]:
     """Where several processes share the tests: the long ones first, so that none is left alone at the end, and the others mixed, so that
     those of one kind do not all run in parallel. The same in every process, as pytest-xdist wants it."""
     together = item.nodeid if item.get_closest_marker("integration") else item.nodeid.partition("::")[0]  # a file's fixtures are made once
     order = hashlib.sha256(together.encode()).hexdigest()
-    return item.get_closest_marker("slow") is None, item.get_closest_marker("long_file") is None, order
+    return item.get_closest_marker("slow") is None, item.get_closest_marker("long_file") is None, is_apart(item.nodeid), order
 
 
 def _missing(error: Unavailable) -> None:

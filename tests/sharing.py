@@ -32,6 +32,8 @@ SERVER_OF = {
     "examples/test_scraped": "kafka",
     "cli/fleet/test_command": "kafka",
 }
+# Files whose hundreds of tests share no fixture and mostly wait: as one piece, such a file keeps one process to the end, and the others idle.
+APART = ("test_http_clients",)
 # More tests of one server than this are worth one more of it: it takes as long to start as about so many of them.
 WORTH_ANOTHER = 30
 
@@ -41,6 +43,11 @@ def server_of(nodeid: str) -> str | None:
     """Return the server that a test probably needs, by its name, which is all that is known where tests are shared out. None means that it
     probably needs none. A test of which this is wrong runs all the same."""
     return next((server for word, server in SERVER_OF.items() if word in nodeid), None)
+
+
+def is_apart(nodeid: str) -> bool:
+    """Whether a test is given to a process without the rest of its file: small change for the end of a run."""
+    return any(word in nodeid for word in APART)
 
 
 class Sharing(LoadScopeScheduling):
@@ -64,7 +71,7 @@ class Sharing(LoadScopeScheduling):
         return crashed
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if server_of(nodeid) else nodeid.partition("::")[0]
+        return nodeid if server_of(nodeid) or is_apart(nodeid) else nodeid.partition("::")[0]
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         unit = self._next_for(node)

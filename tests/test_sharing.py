@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import ROLES, SERVER_OF, WORTH_ANOTHER, server_of
+from tests.sharing import APART, ROLES, SERVER_OF, WORTH_ANOTHER, server_of
 
 pytest_plugins = ["pytester"]
 
@@ -83,7 +83,14 @@ def test_a_server_that_is_nobodys_is_everybodys(pytester: pytest.Pytester, monke
     assert [server_of(test) for test in ran["gw0"]] == ["rabbitmq"] * 2 + [None] * 2 + ["kafka"] * 2
 
 
-@pytest.mark.parametrize("word", SERVER_OF)
+def test_a_file_of_many_that_wait_is_for_everybody(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tests are shared one by one."""
+    ran = run(pytester, monkeypatch, 2, http_clients=40)
+
+    assert len(ran) == 2
+
+
+@pytest.mark.parametrize("word", [*SERVER_OF, *APART])
 def test_a_word_in_a_name_still_stands_for_a_test(word: str) -> None:
     """A file that was renamed would start one more broker wherever it runs, without a word."""
     tests = Path(__file__).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +21,15 @@ def cell(error: BaseException, verdict: str) -> dict[str, str]:
 
 
 def merge(found: Mapping[str, Any], file: Path = FILE) -> None:
-    """Put what a run found into the results; what it did not look at stays."""
-    whole = json.loads(file.read_text()) if file.exists() else {}
-    for family, clients in found.items():
-        for client, result in clients.items():
-            before = whole.setdefault(family, {}).get(client, {"cells": {}})
-            whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
-    file.write_text(json.dumps(whole, indent=1) + "\n")
+    """Put what a run found into the results; what it did not look at stays. Several processes of one run do so, one after another."""
+    with file.open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        whole = json.loads(file.read_text() or "{}")
+        for family, clients in found.items():
+            for client, result in clients.items():
+                before = whole.setdefault(family, {}).get(client, {"cells": {}})
+                whole[family][client] = {"version": result["version"], "cells": before["cells"] | result["cells"]}
+        file.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def keep_outage(environment: str, found: Mapping[str, Any], file: Path = OUTAGE) -> None:
