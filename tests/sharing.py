@@ -32,7 +32,7 @@ SERVER_OF = {
     "examples/test_scraped": "kafka",
     "cli/fleet/test_command": "kafka",
 }
-# Files whose hundreds of tests share no fixture and mostly wait: as one piece, such a file keeps one process to the end, and the others idle.
+# Files whose hundreds of tests share no fixture and mostly wait: as one piece, such a file keeps one process to the end.
 APART = ("test_http_clients",)
 # More tests of one server than this are worth one more of it: it takes as long to start as about so many of them.
 WORTH_ANOTHER = 30
