@@ -165,9 +165,7 @@ def _start(script: Path, arguments: Sequence[str], output: Path) -> Forked | sub
 @functools.cache
 def _nursery(script: Path) -> Nursery:
     """One for each script, for as long as this process lives."""
-    nursery = Nursery(script, _environment())
-    guardian.watch_process(nursery.pid)
-    return nursery
+    return Nursery(script, _environment())
 
 
 def _environment() -> dict[str, str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Nursery:
-    """Starts workers that run `script`, with `environment` for the imports."""
+    """Starts workers that run `script`, with `environment` for the imports. Its process ends when this one does, however that ends."""
 
     def __init__(self, script: Path, environment: Mapping[str, str]) -> None:
         pipe = subprocess.PIPE
@@ -36,11 +36,6 @@ class Nursery:
         )
         self._lock = threading.Lock()
         atexit.register(self.close)
-
-    @property
-    def pid(self) -> int:
-        """That of the process from which workers are forked."""
-        return self._process.pid
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Forked:
         """Start a worker whose output goes to this file, which is there when this returns."""

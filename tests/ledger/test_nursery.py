@@ -76,6 +76,14 @@ def test_how_a_worker_ends_is_seen(nursery: Nursery, tmp_path: Path, how: str, c
     assert word in (tmp_path / "output").read_text()
 
 
+def test_it_ends_with_the_process_that_asks(nursery: Nursery, tmp_path: Path) -> None:
+    """Its questions end, also where that process was killed; a worker goes on, and whoever watches it ends it."""
+    worker = nursery.start(["sleep"], os.environ, tmp_path / "output")
+    nursery.close()
+    assert nursery._process.returncode == 0
+    os.kill(worker.pid, signal.SIGKILL)
+
+
 def test_a_worker_is_killed_alone(nursery: Nursery, tmp_path: Path) -> None:
     """The code is that of the signal, the next worker starts, and a signal to one that has ended goes nowhere."""
     worker = nursery.start(["sleep"], os.environ, tmp_path / "output")
