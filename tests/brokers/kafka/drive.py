@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.servers.rabbitmq import START_TIMEOUT
+
 from holdgate.flow.message import Settlement
 from holdgate.flow.plan import Plan, SourcePlan
 
@@ -68,9 +70,9 @@ class Drive:
         self.received += fresh
         return fresh
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Poll until `condition` holds. With one that never does: until a poll raises."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while not condition():
                 await self.poll()
 
@@ -84,7 +86,7 @@ class Drive:
     async def beside(self, work: Awaitable[Any]) -> Any:
         """Poll until `work` is done; returns what it returned."""
         task = asyncio.ensure_future(work)
-        await self.until(task.done)
+        await self.until(task.done, START_TIMEOUT + PATIENCE)  # a server's start has a limit of its own
         return task.result()
 
     async def take(self, count: int) -> list[Any]:
