@@ -64,12 +64,11 @@ def _no_handler(source: Source) -> NoReturn:
 class GuestLane(BorrowedTaskLane):
     """A lane whose attempts run in other code's tasks, each in the one that called `begin`."""
 
-    __slots__ = ("_granted", "_loop", "_span", "_token")
+    __slots__ = ("_granted", "_span", "_token")
 
     def __init__(self, worker: LaneOwner, granted: Callable[[GuestLane], None]) -> None:
         super().__init__(worker)
         self._granted = granted
-        self._loop: asyncio.AbstractEventLoop | None = None  # that of its first attempt: asyncio would ask for it each time
         self._token: Token[Attempt | None] | None = None
         self._span: object | None = None
 
@@ -82,10 +81,8 @@ class GuestLane(BorrowedTaskLane):
 
         Raises what a function in `needs` has met for this message. The attempt has begun all the same, and ends by that error.
         """
-        worker, delivery, loop = self.worker, self.delivery, self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        self.task = asyncio.current_task(loop)
+        worker, delivery = self.worker, self.delivery
+        self.task = asyncio.current_task()
         self._token = current_attempt.set(self)
         self.since = worker.now()
         self.started = True

@@ -19,7 +19,7 @@ from holdgate.integrations.faststream import FastStreamGuard
 from holdgate.integrations.faststream.middleware import Held
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 TP = TopicPartition("orders", 0)
 
@@ -30,9 +30,6 @@ class Consumer:
     def __init__(self) -> None:
         self.paused: list[TopicPartition] = []
         self.sought: list[int] = []
-        self.commits: list[dict[TopicPartition, int]] = []
-        self.committing: Callable[[], None] = lambda: None
-        self._closed = False  # as aiokafka's
 
     def assignment(self) -> set[TopicPartition]:
         return {TP}
@@ -47,9 +44,7 @@ class Consumer:
     def seek(self, _: TopicPartition, offset: int) -> None:
         self.sought.append(offset)
 
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        self.commits.append(offsets)
-        self.committing()
+    async def commit(self, _: Any) -> None: ...
 
 
 class Stand:
@@ -65,11 +60,6 @@ class Stand:
         visit = SimpleNamespace(lane=None, delivery=None, message=SimpleNamespace(raw_message=record, committed=None))
         self.station.consume(visit, lambda _: None, visit.message)
         return visit
-
-    @property
-    def finished(self) -> dict[Any, dict[TopicPartition, int]]:
-        """What is to be committed, by consumer."""
-        return dict(self.station._finished()._next)
 
     def end(self, visit: Any, error: Exception | None = None) -> None:
         self.station.ended(visit, visit.message, error)
@@ -102,7 +92,7 @@ async def test_the_records_of_a_partition_share_one_delivery_while_they_succeed(
         assert second.lane.delivery is delivery
         assert (delivery.position, delivery.attempt) == (8, 1)
         it.end(second)
-        assert it.finished == {it.consumer: {TP: 9}}
+        assert it.station._offsets._next == {it.consumer: {TP: 9}}
 
 
 async def test_a_record_that_failed_keeps_its_delivery() -> None:
@@ -121,7 +111,7 @@ async def test_a_record_that_failed_keeps_its_delivery() -> None:
         other = it.begin(9)
         assert other.lane.delivery is not delivery
         it.end(other)
-        assert it.finished == {it.consumer: {TP: 10}}
+        assert it.station._offsets._next == {it.consumer: {TP: 10}}
 
 
 async def test_a_record_that_its_handler_has_nacked_keeps_its_delivery() -> None:
@@ -133,15 +123,5 @@ async def test_a_record_that_its_handler_has_nacked_keeps_its_delivery() -> None
         delivery.retry()
         it.end(visit)
         assert it.consumer.sought == [8]
-        assert it.finished == {it.consumer: {TP: 8}}
+        assert it.station._offsets._next == {it.consumer: {TP: 8}}
         assert delivery.position == 8
-
-
-async def test_what_ends_while_its_partition_goes_is_committed_by_nobody() -> None:
-    """Its new owner begins behind the last commit, and is further on when the partition comes back: an old offset would set it back."""
-    async with stand() as it:
-        it.end(it.begin(7))
-        it.consumer.committing = lambda: it.end(it.begin(8))
-        await it.station.revoked({TP})
-        assert it.consumer.commits == [{TP: 8}]
-        assert it.finished.get(it.consumer, {}) == {}

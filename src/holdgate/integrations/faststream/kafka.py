@@ -157,13 +157,11 @@ Key: TypeAlias = tuple[str, int] | None
 class MetSource:
     """A source of which records have come, and what of it is in hand: a record that runs, a head, or nothing."""
 
-    __slots__ = ("assignment", "end", "ended_by", "head", "running", "source", "spare", "tp")
+    __slots__ = ("assignment", "head", "running", "source", "spare", "tp")
 
     def __init__(self, source: Source, tp: TopicPartition) -> None:
         self.source = source
         self.tp = tp
-        self.end: int | None = None  # everything before this offset is finished; None means that the commits know
-        self.ended_by: Consumer = None  # whose record was the last one of that
         self.spare: FetchedRecord | None = None  # its last record's delivery, if nothing of that comes again: the next one's
         self.assignment: Any = None  # that of its last record, which saves looking it up for the next
         self.running: Fetched | None = None
@@ -395,8 +393,7 @@ class KafkaStation:
 
     def settle(self, delivery: AnyDelivery, settlement: Settlement) -> None:  # noqa: ARG002 - Kafka has one way to settle
         if isinstance(delivery, FetchedRecord):
-            place = delivery.place  # a commit is once a second, and this is once a record: so it only leaves a note
-            place.end, place.ended_by = delivery.record.offset + 1, delivery.consumer
+            self._offsets.finished(delivery.consumer, delivery.place.tp, delivery.record.offset + 1)
         elif isinstance(delivery, FetchedBatch):
             for tp, end in delivery.ends.items():
                 self._offsets.finished(delivery.consumer, tp, end)
@@ -407,14 +404,6 @@ class KafkaStation:
             delivery.place.head = None
             if head.paused:  # settled while it waited: dead-lettered, or skipped by an operator
                 self._pass_over(head)
-
-    def _finished(self) -> Offsets:
-        """Return the commits, when they know all that is finished."""
-        for place in self._places.values():
-            if place.end is not None:
-                self._offsets.finished(place.ended_by, place.tp, place.end)
-                place.end = None
-        return self._offsets
 
     def _pass_over(self, head: Head) -> None:
         """Go on behind a record that is paused."""
@@ -454,7 +443,7 @@ class KafkaStation:
                 await self._ended.wait()
         except TimeoutError:
             self._look_after()
-            self._finished().begin()
+            self._offsets.begin()
         else:
             await asyncio.sleep(0)
         return ()
@@ -470,7 +459,7 @@ class KafkaStation:
 
     async def flush(self) -> bool:
         self._ended.set()
-        return await self._finished().flush(_FLUSH_WITHIN)
+        return await self._offsets.flush(_FLUSH_WITHIN)
 
     async def backlog(self) -> Mapping[Source, Backlog]:
         """Return how much waits in the partitions of which records have come."""
@@ -525,8 +514,8 @@ class KafkaStation:
         for delivery in self._in_hand(tps):
             if delivery.head is not None and delivery.head.is_alive:
                 self._forget(delivery.head)
-        await self._finished().flush(_FLUSH_WITHIN)
-        self._finished().forget(tps)  # the notes of what has ended meanwhile, too: they must not be found when the partitions come back
+        await self._offsets.flush(_FLUSH_WITHIN)
+        self._offsets.forget(tps)
 
     def _in_hand(self, tps: Collection[TopicPartition] | None = None) -> list[Fetched]:
         """Return what the engine has in hand of these partitions, running or held. None means of all."""

@@ -101,27 +101,19 @@ class GuardMiddleware(BaseMiddleware[Any, Any]):
     stations: ClassVar[Mapping[Any, Station]]
     otherwise: ClassVar[StationOf]
 
-    _station: Station | None
-    _message: StreamMessage[Any] | None
-    is_held: bool  # the station has raised Held; a middleware further in may have turned it into something else
-    # The station's own: where the attempt runs, None while none does; and what it has made of the message.
-    lane: GuestLane | None
-    delivery: AnyDelivery | None
-
     @classmethod
-    def of(cls, stations: Mapping[Any, Station], otherwise: StationOf) -> Callable[..., GuardMiddleware]:
-        """Return what makes those of a guard: FastStream wants something to call, and a class would take twice as long."""
-        kind = type(cls.__name__, (cls,), {"__slots__": (), "stations": stations, "otherwise": otherwise})
-        new: Callable[[type[GuardMiddleware]], GuardMiddleware] = object.__new__
+    def of(cls, stations: Mapping[Any, Station], otherwise: StationOf) -> type[GuardMiddleware]:
+        """Return the class for a guard."""
+        return type(cls.__name__, (cls,), {"__slots__": (), "stations": stations, "otherwise": otherwise})
 
-        def visit(msg: Any, /, *, context: ContextRepo) -> GuardMiddleware:
-            made = new(kind)
-            made.msg, made.context = msg, context  # all that the parent's constructor does
-            made._station = made._message = made.lane = made.delivery = None  # noqa: SLF001 - they are its own
-            made.is_held = False
-            return made
-
-        return visit
+    def __init__(self, msg: Any, /, *, context: ContextRepo) -> None:
+        self.msg, self.context = msg, context  # all that the parent's constructor does
+        self._station: Station | None = None
+        self._message: StreamMessage[Any] | None = None
+        self.is_held = False  # the station has raised Held; a middleware further in may have turned it into something else
+        # The station's own: where the attempt runs, None while none does; and what it has made of the message.
+        self.lane: GuestLane | None = None
+        self.delivery: AnyDelivery | None = None
 
     def __aenter__(self) -> Any:
         subscriber = self.context.get_local("handler_")
