@@ -73,6 +73,7 @@ def environment(ports: NodePorts, folder: str) -> dict[str, str]:
         "RABBITMQ_DIST_PORT": str(ports.distribution),
         "ERL_EPMD_PORT": str(ports.names),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_CRASH_DUMP_SECONDS": "0",  # a command whose node is gone would leave one in the folder that the tests were called in
         # The script then becomes the node, instead of waiting beside it: signals reach the node itself, and a run that was killed leaves
         # none behind.
         "RUNNING_UNDER_SYSTEMD": "true",
