@@ -4,25 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.conftest import program
 from tests.servers.debian import unpacked
 from tests.servers.unavailable import Unavailable
 
 REMEDY = "apt-get install something"
-
-
-@pytest.fixture
-def bare_machine(monkeypatch, tmp_path) -> Path:
-    """A machine with nothing on its PATH but what a test puts there, and an empty cache."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    monkeypatch.setenv("PATH", str(commands))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return commands
-
-
-def program(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
 
 
 def test_a_machine_that_is_no_debian_is_told_what_would_help(bare_machine) -> None:

@@ -1,26 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.servers import prometheus_install
+from tests.servers.conftest import program
 from tests.servers.unavailable import Unavailable
-
-
-@pytest.fixture
-def bare_machine(monkeypatch, tmp_path) -> Path:
-    """A machine with nothing on its PATH but what a test puts there, and an empty cache."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    monkeypatch.setenv("PATH", str(commands))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return commands
-
-
-def command(path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
 
 
 def test_a_machine_that_is_no_debian_is_told_what_would_help(bare_machine) -> None:
@@ -33,7 +17,7 @@ def test_a_machine_that_is_no_debian_is_told_what_would_help(bare_machine) -> No
 def test_the_machines_own_program_is_taken(bare_machine) -> None:
     """Whoever has a Prometheus already brings nothing, and starts Alertmanager as it is."""
     for name in ("promtool", "prometheus-alertmanager"):
-        command(bare_machine / name, "exit 0")
+        program(bare_machine / name, "exit 0")
     assert prometheus_install.program("promtool") == bare_machine / "promtool"
     assert prometheus_install.alertmanager() == [str(bare_machine / "prometheus-alertmanager")]
 
@@ -41,8 +25,8 @@ def test_the_machines_own_program_is_taken(bare_machine) -> None:
 def test_a_package_is_unpacked_into_the_cache_once(bare_machine, tmp_path) -> None:
     """With lists of its own, so that neither root nor a system's old lists matter; a second look finds the folder."""
     said = tmp_path / "said"
-    command(bare_machine / "apt-get", f'echo "$@" >> {said}; : > package.deb')
-    command(bare_machine / "dpkg-deb", '/bin/mkdir -p "$3/usr/bin"')
+    program(bare_machine / "apt-get", f'echo "$@" >> {said}; : > package.deb')
+    program(bare_machine / "dpkg-deb", '/bin/mkdir -p "$3/usr/bin"')
     for _ in range(2):
         found = prometheus_install.program("amtool")
         assert found == tmp_path / "cache" / "holdgate" / "debian-prometheus-alertmanager" / "usr" / "bin" / "amtool"
