@@ -246,7 +246,8 @@ async def test_after_a_standstill_without_any_known_offset_nothing_is_asked() ->
     world.client.commit_error = KafkaException(KafkaError(KafkaError._NO_OFFSET))
     world.membership.doubt()
     assert world.membership._asking is not None
-    await world.membership._asking
+    async with asyncio.timeout(20):  # only a failing test waits so long
+        await world.membership._asking
     assert world.told("commit") == []
     assert world.events == [("assigned", [0, 1]), ("lost", [0, 1]), ("assigned", [0, 1])]
 
