@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from holdgate.core.experiments import Budget
 from holdgate.core.width import Width
 from holdgate.core.width_trial import Trial
@@ -290,6 +292,26 @@ def test_two_trials_that_get_all_of_it_done_begin_to_grow_again() -> None:
     half = _after_trials(1.0, 0.6, 1.0)
     half.accept(23, 0, 0.1)
     assert half.current == 23
+
+
+def test_trap_more_than_all_of_it_is_luck() -> None:
+    """A third more in flight cannot get half more done. Both halves may say so, where one call in five is slow, and it was luck twice."""
+    assert _after_trials(1.2).current == 23
+    lucky = _after_trials(1.4, 1.4)
+    assert lucky.current == 20
+    lucky.accept(20, 0, 0.1)
+    assert lucky.current == 20
+
+
+@pytest.mark.parametrize(("by_means", "goes_on"), [(0.35, False), (0.45, True)])
+def test_doubling_goes_on_if_the_means_show_it_as_well(by_means: float, goes_on: bool) -> None:
+    """Most calls are as quick as before, and a few so much slower that less is done than the deciles say."""
+    width = _width(16)
+    width._conclude_round([0.1] * 32)
+    width._width = 32
+    slow = 0.1 + 10 * 0.1 * (2 ** (1 - by_means) - 1)
+    width._conclude_round([0.1] * 54 + [slow] * 6)
+    assert width._growing is goes_on
 
 
 def test_a_call_of_a_trial_that_was_refused_by_chance_is_not_waited_for() -> None:

@@ -46,10 +46,11 @@ STEP = 1.15  # a trial's arms are this factor under and over the width: enough t
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
 HALF = 0.5  # doubling goes on, or a wider width is kept, if at least half of the added calls are more work done
-LITTLE = 0.25  # and if the means, which are less exact, show at least a quarter
+LITTLE = 0.4  # and if the means, which are less exact, show nearly as much: a quarter let one doubling in twenty go on over the knee
 STRONG = 0.85  # nearly all of it, twice in a row: the dependency has grown, so look in larger steps again
 AGAIN = 1.5  # times the width, after two such trials: twice is what a queue cannot take if it was luck
 UNSURE = 0.6  # two halves of a trial that differ by more than this say nothing
+TOO_GOOD = 1.3  # nor does one that shows more than this: more than all of the added calls cannot be done, so both may be luck, even if they agree
 LONGEST = 4  # a trial that showed nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
 SMALLEST_ARM = 16  # calls: a median of deciles needs some
@@ -333,7 +334,7 @@ class Width:
         if gained < GAIN:
             self._calm, self._longer = min(CALMEST, self._calm + 1) if narrow == self._width else 0, max(1, self._longer // 2)
             self._width = narrow
-        elif abs(halves[0] - halves[1]) > UNSURE:
+        elif abs(halves[0] - halves[1]) > UNSURE or max(halves) > TOO_GOOD:
             self._calm, self._longer = 1, min(LONGEST, self._longer * 2)
         else:
             self._budget.lose((ratio**gained - 1) * len(first + last))
