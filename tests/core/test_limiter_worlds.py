@@ -105,3 +105,11 @@ def test_trap_a_ramp_takes_a_slow_rate_away_that_was_found() -> None:
     played = play(limiter, service, 7200.0, since=1200.0)
     assert len(played.good) > 0.93 * 1200
     assert played.refused <= 7
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_trap_a_slow_call_now_and_then_ends_the_growth(seed: int) -> None:
+    """48 servers, and one call in twenty is slow: growth ended at seven in flight, and no trial came to an end to mend it."""
+    draw = random.Random(seed).random
+    played = play(_limiter(seed), Service(servers=48, seconds=lambda _call: 2.0 if draw() < 0.05 else 0.01), 90.0)
+    assert len(played.good) > 0.75 * 48 / 0.1095 * 90

@@ -314,6 +314,15 @@ def test_doubling_goes_on_if_the_means_show_it_as_well(by_means: float, goes_on:
     assert width._growing is goes_on
 
 
+def test_trap_one_slow_call_among_sixteen_ends_the_growth() -> None:
+    """One call in twenty takes two seconds: none of the first eight did, and one of the next sixteen. The means of so few say nothing."""
+    width = _width(4)
+    width._conclude_round([0.01] * 8)
+    width._width = 8
+    width._conclude_round([0.01] * 15 + [2.0])
+    assert width._growing
+
+
 def test_a_call_of_a_trial_that_was_refused_by_chance_is_not_waited_for() -> None:
     """It says nothing of the width; without a trial there is nothing to drop."""
     width = Width(Budget(), None, is_sought=True)

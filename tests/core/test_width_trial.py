@@ -64,6 +64,16 @@ def test_a_trial_with_a_lost_call_becomes_stale() -> None:
     assert trial.is_stale
 
 
+def test_trap_slow_calls_between_the_arms_end_the_trial() -> None:
+    """Each arm waits for the slow calls of the one before it, while a dozen quick ones go by: that is no lost call."""
+    trial = Trial((2, 3, 3, 2), 1)
+    for arm, width in enumerate(trial.widths, 1):
+        for _ in range(12):
+            assert trial.start(float(arm), width, oldest=0.0) == 0
+        assert trial.start(float(arm), width, oldest=float(arm)) == arm
+        assert not trial.is_stale
+
+
 @pytest.mark.parametrize("judge", [gain, mean_gain])
 def test_the_same_latency_is_all_gain_and_a_longer_one_none(judge: object) -> None:
     """Twice as many that take as long are twice as much done, and twice as many that take twice as long are nothing."""

@@ -46,11 +46,12 @@ STEP = 1.15  # a trial's arms are this factor under and over the width: enough t
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
 HALF = 0.5  # doubling goes on, or a wider width is kept, if at least half of the added calls are more work done
-LITTLE = 0.4  # and if the means, which are less exact, show nearly as much: a quarter let one doubling in twenty go on over the knee
+LITTLE = 0.4  # and if the means show nearly as much: a quarter let one doubling in twenty go on over the knee
+ENOUGH_FOR_MEANS = 32  # calls of the narrower width: of sixteen, one slow call in twenty is in one round and not in the other
 STRONG = 0.85  # nearly all of it, twice in a row: the dependency has grown, so look in larger steps again
 AGAIN = 1.5  # times the width, after two such trials: twice is what a queue cannot take if it was luck
 UNSURE = 0.6  # two halves of a trial that differ by more than this say nothing
-TOO_GOOD = 1.3  # nor does one that shows more than this: more than all of the added calls cannot be done, so that is luck, twice if they agree
+TOO_GOOD = 1.3  # nor does one that shows more than this: more than all of the added calls cannot be done, so it was luck
 LONGEST = 4  # a trial that showed nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
 SMALLEST_ARM = 16  # calls: a median of deciles needs some
@@ -279,7 +280,8 @@ class Width:
             before, narrow = last
             ratio = self._width / narrow
             gained = gain(before, latencies, ratio)
-            if gained < HALF or mean_gain(before, latencies, ratio) < LITTLE:
+            is_little = len(before) >= ENOUGH_FOR_MEANS and mean_gain(before, latencies, ratio) < LITTLE
+            if gained < HALF or is_little:
                 self._growing = False
                 self._width = min(self._width, ceil(narrow * ratio ** min(HALF, max(0.0, gained)) * ABOVE))
                 return

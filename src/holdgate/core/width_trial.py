@@ -24,7 +24,7 @@ from __future__ import annotations
 from math import log
 
 DECILES = 9
-STALE = 16  # skipped calls for each that an arm needs: with more, a call never ends
+STALE = 16  # skipped calls of an arm for each that it needs: with more, a call never ends
 UNDER = 4  # times the width: after so many calls that left it unfilled there is no demand for it
 SMALLEST = 0.1  # a latency that fell to less than a tenth is another dependency, not a shift
 
@@ -91,7 +91,7 @@ class Trial:
         arm = self._first + self._at
         self._tagged += 1
         if self._tagged >= self._size:
-            self._at, self._tagged, self._began = self._at + 1, 0, None
+            self._at, self._tagged, self._skipped, self._began = self._at + 1, 0, 0, None
         return arm
 
     def end(self, arm: int, took: float) -> None:

@@ -224,10 +224,29 @@ def _without_burst(chance: Random) -> FarEnd:
     return TokenBucket(chance, steady(10), 1)
 
 
+_FEW = 0.05
+
+
+def _few_slow(chance: Random) -> float:
+    return 2.0 if chance.random() < _FEW else 0.01
+
+
+def few_slow(seconds: float = 600.0) -> LimitedWorld:
+    """Many servers, and a slow call now and then."""
+    return LimitedWorld(
+        name="few-slow",
+        teaches="48 servers: nineteen of twenty calls take 10 ms, and one takes 2 s. Nothing is refused.",
+        seconds=seconds,
+        make=lambda chance: Servers(chance, steady(48), lambda _, chance: _few_slow(chance)),
+        best=lambda end: 48 / (_FEW * 2.0 + (1 - _FEW) * 0.01) * end,
+        promise=Promise(goodput=0.9, waste=0.002),
+    )
+
+
 ODD_WORLDS: Mapping[str, LimitedWorld] = {
     world.name: world
     for world in (
         midnight(), by_bytes(), crowd(), late_429(), skewed_date(), milliseconds(), hourly(), sliding(), counts_refused(),
-        cap_retry_after(), often_by_chance(), chance_in_rate(), longer_ban(), without_burst(),
+        cap_retry_after(), often_by_chance(), chance_in_rate(), longer_ban(), without_burst(), few_slow(),
     )
 }  # fmt: skip
