@@ -72,9 +72,8 @@ def _is_plain(exception: BaseException) -> bool:
     return (
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
-        and not exception.__dict__
         and not isinstance(exception, BaseExceptionGroup)
-        and (not exception.args or not _carried(exception))
+        and not ((exception.args or exception.__dict__) and _carried(exception))
     )
 
 

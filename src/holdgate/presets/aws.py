@@ -18,6 +18,7 @@ from holdgate.http.exceptions import is_not_now
 from holdgate.http.limits import told_by
 from holdgate.http.waits import wait_of
 from holdgate.network import attribute, known_as
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 from holdgate.told import Told
 
@@ -75,6 +76,7 @@ def failures(error: BaseException) -> bool:
     return isinstance(status, int) and is_not_now(status)
 
 
+@recognised_by("response", "last_response")
 @passed_uncalled("throttled=aws.throttled")
 def throttled(error: object) -> bool:
     """Return whether an AWS client's exception says "not so fast": the codes that botocore takes for throttling, or 429.
