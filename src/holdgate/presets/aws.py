@@ -113,8 +113,11 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _response(error: object) -> Mapping[str, Any] | None:
-    # A waiter that gave up has the answer in `last_response`.
-    response = attribute(error, "response") or attribute(error, "last_response")
+    response = attribute(error, "response")
+    # A waiter that gave up has the answer in `last_response`. Not `or`: to ask a requests.Response whether it is true raises an exception
+    # in it for each status of an error.
+    if response is None or (isinstance(response, Mapping) and not response):
+        response = attribute(error, "last_response")
     return cast("Mapping[str, Any]", response) if isinstance(response, Mapping) else None
 
 

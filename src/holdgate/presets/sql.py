@@ -125,8 +125,8 @@ def _is_timeout(cls: type[BaseException]) -> bool:
     return issubclass(cls, TimeoutError)
 
 
-# A state in an argument, a number or a code in one, a pool, a text, a timeout.
-_THROTTLED = (_ODBC, _MYSQL, _ORACLE, _SQL_SERVER, _is_full_pool, _is_psycopg_pool, _is_connecting, _is_timeout)
+# Whose class leads to a state, a number, a code or a text in an argument, or says by itself what it is.
+_TELLING = (_ODBC, _MYSQL, _ORACLE, _SQL_SERVER, _is_full_pool, _is_psycopg_pool, _is_connecting, _is_timeout)
 
 
 @passed_uncalled("failures=sql.failures")
@@ -144,7 +144,7 @@ def failures(error: BaseException) -> bool:
     return _is_by_number(error) or _is_closed(error)
 
 
-@recognised_by("sqlstate", "pgcode", classes=_THROTTLED)
+@recognised_by("sqlstate", "pgcode", classes=_TELLING)
 @passed_uncalled("throttled=sql.throttled")
 def throttled(error: object) -> bool:
     """Return whether it is too many connections that a database's exception is about: the server's, or a full pool of one's own.
