@@ -30,7 +30,7 @@ def throttled(answer: object) -> bool:
     if search.knows(answer):
         return search.throttled(answer)
     asked = _read(_shortlist.of, answer) if isinstance(answer, BaseException) else None
-    for known in _KNOWN if asked is None else asked:  # a loop, because a generator for `any` costs as much as one client's answer
+    for known in _KNOWN if asked is None else asked:  # noqa: SIM110 - a generator for `any` costs as much as one client's answer
         if _read(known, answer):
             return True
     return False

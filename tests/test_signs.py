@@ -1,0 +1,117 @@
+"""By what a predicate recognises an exception, and who is asked about one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from holdgate.signs import Shortlist, looks_up_as_usual, recognised_by
+
+
+class Client(Exception):
+    """What a client raises, known by its class."""
+
+
+class Told(Exception):
+    """One whose class has an attribute."""
+
+    code = None
+
+
+class Slotted(Exception):
+    """One that keeps an attribute outside of its `__dict__`."""
+
+    __slots__ = ("code",)
+
+
+@recognised_by("code", "status")
+def by_code(error: object) -> bool:
+    return getattr(error, "code", None) is not None
+
+
+@recognised_by(classes=[lambda cls: issubclass(cls, Client)])
+def by_class(error: object) -> bool:
+    return isinstance(error, Client)
+
+
+@recognised_by(reads_argument=True)
+def by_argument(error: object) -> bool:
+    return hasattr(error, "args")
+
+
+def asked(error: BaseException) -> list[str]:
+    """By name, who is asked."""
+    return [each.__name__ for each in Shortlist([by_code, by_class, by_argument]).of(error)]  # type: ignore[attr-defined]
+
+
+def with_attribute(name: str) -> Exception:
+    error = ValueError()
+    setattr(error, name, 1)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (ValueError(), []),
+        (ValueError("text"), []),
+        (with_attribute("reason"), []),
+        (with_attribute("status"), ["by_code"]),
+        (Told(), ["by_code"]),
+        (Slotted(), ["by_code"]),
+        (Client(), ["by_class"]),
+        (type("Heir", (Client,), {})(), ["by_class"]),
+        (ValueError(SimpleNamespace()), ["by_argument"]),
+        (ValueError("text", SimpleNamespace()), []),
+    ],
+)
+def test_who_sees_no_sign_is_not_asked(error: BaseException, names: list[str]) -> None:
+    """An attribute on the exception or on its class, the class, or what it was made with."""
+    assert asked(error) == names
+
+
+def test_each_exception_of_a_class_is_looked_at() -> None:
+    """What is kept of one says nothing of another with other attributes, or another argument."""
+    shortlist = Shortlist([by_code, by_argument])
+    assert shortlist.of(ValueError("text")) == ()
+    assert shortlist.of(with_attribute("code")) == (by_code,)
+    assert shortlist.of(ValueError(SimpleNamespace())) == (by_argument,)
+    assert shortlist.of(ValueError("text")) == ()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"__getattribute__": object.__getattribute__},
+        {"__getattr__": lambda self, name: 503},
+        {"__dict__": property(lambda self: {})},
+    ],
+    ids=["__getattribute__", "__getattr__", "__dict__"],
+)
+def test_all_are_asked_about_a_class_with_a_way_of_its_own(own: dict[str, object]) -> None:
+    """Its attributes may be anywhere."""
+    kind = type("Own", (Exception,), own)
+    assert asked(kind()) == ["by_code", "by_class", "by_argument"]
+    assert not looks_up_as_usual(kind)
+    assert not looks_up_as_usual(type("Heir", (kind,), {}))
+
+
+def test_a_mixin_is_nothing_unusual() -> None:
+    """Its `__dict__` is Python's."""
+    mixin = type("Mixin", (), {})
+    assert looks_up_as_usual(type("Mixed", (mixin, Exception), {}))
+    assert looks_up_as_usual(type("Mixed", (Exception, mixin), {}))
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """A process may make classes as it goes, and an exception may have an attribute for each of a million keys."""
+    shortlist = Shortlist([by_code])
+    for number in range(1200):
+        assert shortlist.of(type(f"Made{number}", (Client,), {})()) == ()
+    assert len(shortlist._kept) <= 512
+    before = len(shortlist._kept)
+    many = ValueError()
+    many.__dict__.update({f"key{number}": number for number in range(100)}, code=1)
+    assert shortlist.of(many) == (by_code,)
+    assert len(shortlist._kept) == before
