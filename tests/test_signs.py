@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +44,7 @@ def by_argument(error: object) -> bool:
 
 def asked(error: BaseException) -> list[str]:
     """By name, who is asked."""
-    return [each.__name__ for each in Shortlist([by_code, by_class, by_argument]).of(error)]  # type: ignore[attr-defined]
+    return [each.__name__ for each in Shortlist([by_code, by_class, by_argument]).of(error)]
 
 
 def with_attribute(name: str) -> Exception:
@@ -107,11 +109,16 @@ def test_a_mixin_is_nothing_unusual() -> None:
 def test_what_is_kept_is_bounded() -> None:
     """A process may make classes as it goes, and an exception may have an attribute for each of a million keys."""
     shortlist = Shortlist([by_code])
-    for number in range(1200):
-        assert shortlist.of(type(f"Made{number}", (Client,), {})()) == ()
-    assert len(shortlist._kept) <= 512
-    before = len(shortlist._kept)
-    many = ValueError()
-    many.__dict__.update({f"key{number}": number for number in range(100)}, code=1)
-    assert shortlist.of(many) == (by_code,)
-    assert len(shortlist._kept) == before
+
+    def ask(number: int, attributes: int) -> weakref.ref[type]:
+        kind = type(f"Made{number}", (Client,), {})
+        error = kind()
+        error.__dict__.update({f"key{number}": number for number in range(attributes)})
+        assert shortlist.of(error) == ()
+        return weakref.ref(kind)
+
+    kept = [ask(number, attributes=0) for number in range(1200)]
+    none = [ask(number, attributes=100) for number in range(10)]
+    gc.collect()
+    assert 0 < sum(kind() is not None for kind in kept) <= 512
+    assert not any(kind() for kind in none)

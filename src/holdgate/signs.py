@@ -64,11 +64,12 @@ class Shortlist:
 
     def of(self, error: BaseException) -> tuple[Predicate, ...]:
         """Return those that may say yes, in their order."""
-        given, names = error.args, error.__dict__
-        key = (type(error), type(given[0]) if given else None, *names)
+        made_with: tuple[object, ...] = error.args
+        argument, names = type(made_with[0]) if made_with else None, error.__dict__
+        key = (type(error), argument, *names)
         found = self._kept.get(key)
         if found is None:
-            found = self._find(type(error), type(given[0]) if given else None, names)
+            found = self._find(type(error), argument, names)
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
             if len(names) <= _MOST_NAMES:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,9 +53,9 @@ CLASSES = (
 )
 
 
-def class_of(path: str, father: type[Exception] = Exception, **attributes: Any) -> type[Exception]:
+def class_of(path: str, father: type[Exception] = Exception, own: Mapping[str, Any] = MappingProxyType({})) -> type[Exception]:
     module, name = path.split(".")
-    return type(name, (father,), {"__module__": module, **attributes})
+    return type(name, (father,), {"__module__": module, **own})
 
 
 def says(known: Any, error: BaseException) -> bool:
@@ -100,7 +101,7 @@ def test_who_knows_an_attribute_is_asked(path: str) -> None:
 def test_an_attribute_of_the_class_is_a_sign_too(name: str) -> None:
     """SQLAlchemy has its `code` there, and who names a status once for all."""
     for value in VALUES:
-        error = class_of("shop.ApiError", **{name: staticmethod(value) if callable(value) else value})()
+        error = class_of("shop.ApiError", own={name: staticmethod(value) if callable(value) else value})()
         assert not falsely_left_out(error), value
 
 

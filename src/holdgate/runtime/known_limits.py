@@ -16,6 +16,7 @@ from holdgate.presets import aws, grpc, kafka, mongo, redis, search, sql
 from holdgate.signs import Shortlist
 from holdgate.told import Told, believable
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _KNOWN = (exceptions.throttled, aws.throttled, grpc.throttled, sql.throttled, redis.throttled, mongo.throttled, kafka.throttled)
@@ -47,7 +48,7 @@ def _is_bare(answer: object) -> bool:
     return type(answer).__module__ == "builtins" and isinstance(answer, BaseException) and not answer.__dict__
 
 
-def _read(known: Callable[[object], T], answer: object) -> T | None:
+def _read(known: Callable[[A], T], answer: A) -> T | None:
     try:
         return known(answer)
     except Exception:  # noqa: BLE001 - another library's object: its attributes may be anything, and raise anything
