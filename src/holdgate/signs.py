@@ -77,7 +77,7 @@ class Shortlist:
         return found
 
     def _find(self, cls: type[BaseException], argument: type | None, names: Iterable[str]) -> tuple[Predicate, ...]:
-        if not looks_up_as_usual(cls):
+        if not _looks_up_as_usual(cls):
             return self._all
         return tuple(each for each in self._all if _may_recognise(_signs[each], cls, argument, names))
 
@@ -92,7 +92,7 @@ def _may_recognise(signs: Signs, cls: type[BaseException], argument: type | None
     )
 
 
-def looks_up_as_usual(cls: type[BaseException]) -> bool:
+def _looks_up_as_usual(cls: type[BaseException]) -> bool:
     """Return whether each attribute of such an exception is in its `__dict__` or on its class. A class may have a way of its own."""
     if cls.__getattribute__ is not BaseException.__getattribute__ or hasattr(cls, "__getattr__"):
         return False

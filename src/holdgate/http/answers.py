@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from holdgate.network import attribute
-from holdgate.signs import looks_up_as_usual
 
 # Attributes of the answer: httpx, requests and the SDKs built on them | aiohttp and urllib3. Attributes of the exception itself: SDKs |
 # aiohttp, kubernetes | urllib, google-api-core | stripe. grpcio's `code` is a method and SQLAlchemy's a str; neither is taken for a status.
@@ -41,7 +40,9 @@ def has_no_answer(error: BaseException) -> bool:
     if is_bare is None:
         if len(_bare) >= _KEPT:
             _bare.clear()
-        is_bare = _bare[cls] = looks_up_as_usual(cls) and not any(hasattr(cls, name) for name in ANYWHERE)
+        # A class of the user's own may look attributes up in its own way.
+        plain = cls.__getattribute__ is BaseException.__getattribute__ and not hasattr(cls, "__getattr__")
+        is_bare = _bare[cls] = plain and not any(hasattr(cls, name) for name in ANYWHERE)
     return is_bare
 
 
