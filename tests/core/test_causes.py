@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import NoReturn
 
 import pytest
@@ -274,25 +275,48 @@ def broken(name: str) -> type[Exception]:
     return type("Broken", (ConnectionError,), {name: fail if name == "__getattribute__" else property(fail)})
 
 
+class Proxy:
+    """A stand-in for something that is not there yet, and raises whatever it is asked."""
+
+    __class__ = property(lambda _: 1 / 0)
+
+
+def test_a_proxy_is_not_asked_what_it_is() -> None:
+    """In an argument and in a list: that is other people's code, and raises."""
+    assert len(chain_of(ApiError(Proxy(), [Proxy()])).explicit) == 1
+    assert is_plain(ApiError(Proxy(), [Proxy()]))
+
+
 UNREADABLE = ["args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "__class__", "__getattribute__"]
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_is_read_all_the_same(name: str) -> None:
     """Its class raises where Python's own attribute stands: that attribute is read instead, of the error and of its links."""
-    for make in (lambda error: error, lambda error: raised_from(ApiError(), error), group):
+    wraps = (lambda error: error, lambda error: raised_from(ApiError(), error), group, lambda error: ApiError([error]))
+    for make in wraps:
         error = make(raised_from(broken(name)(), KeyError()))
 
         assert [type(link).__name__ for link in chain_of(error).explicit][-2:] == ["Broken", "KeyError"]
         assert Classifier(ConnectionError).classify(error) is Outcome.FAILURE
         assert named(error)
+        make_readable(error)
+        assert traceback.format_exception(error)
+
+
+def test_one_that_cannot_be_read_may_have_slots() -> None:
+    """Then the class between has to be laid out as its own."""
+    error = type("Broken", (ConnectionError,), {"__slots__": (), "args": property(lambda _: 1 / 0)})()
+
+    assert chain_of(raised_from(error, REFUSED)).explicit == [error, REFUSED]
 
 
 def test_a_group_whose_members_cannot_be_read_keeps_them() -> None:
     """Its members are those that Python keeps."""
-    kind = type("Broken", (ExceptionGroup,), {"exceptions": property(lambda _: 1 / 0)})
+    for members in (property(lambda _: 1 / 0), None):
+        kind = type("Broken", (ExceptionGroup,), {"exceptions": members})
 
-    assert chain_of(kind("several", [REFUSED])).explicit[1:] == [REFUSED]
+        assert chain_of(kind("several", [REFUSED])).explicit[1:] == [REFUSED]
 
 
 def test_what_can_be_read_keeps_its_class() -> None:

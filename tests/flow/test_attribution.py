@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -198,7 +198,7 @@ def test_a_word_wins_wherever_somebody_put_it(wrap: Callable[[Exception], BaseEx
     """As a cause, or beside a failure of the dependency in a group."""
     rejected = Attribution((RELEASED,), Cause.REJECTED)
 
-    assert attribute([Need("payments")], None, wrap(Reject("bad")), NOW) == replace(rejected, reason="bad")
+    assert attribute([Need("payments")], None, wrap(Reject("bad")), NOW) == rejected._replace(reason="bad")
     assert attribute([Need("payments")], None, wrap(ValueError()), NOW, not_retryable=(ValueError,)) == rejected
 
 

@@ -191,3 +191,18 @@ def test_what_they_say_of_the_limit() -> None:
     cluster = SimpleNamespace(status=429, headers={"Retry-After": "7"})
     assert search.told(error("ApiError", "elasticsearch", meta=cluster)) == Told(retry_after=7.0)
     assert search.told(ConnectionError()) is None
+
+
+class Falsy:
+    """A response as that of requests: to ask whether it is true raises an exception in it."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+
+def test_a_response_of_another_client_is_not_asked_whether_it_is_true() -> None:
+    """That would be an answer of another library's code, and costs more than the verdict."""
+    assert not aws.failures(error("HTTPError", "requests.exceptions", response=Falsy()))
+    assert not aws.throttled(error("HTTPError", "requests.exceptions", response=Falsy()))
+    gave_up = {"ResponseMetadata": {"HTTPStatusCode": 503}}
+    assert aws.failures(error("WaiterError", "botocore.exceptions", response={}, last_response=gave_up))

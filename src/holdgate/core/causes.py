@@ -72,9 +72,8 @@ def _is_plain(exception: BaseException) -> bool:
     return (
         exception.__cause__ is None
         and (exception.__context__ is None or exception.__suppress_context__)
-        and not exception.__dict__
         and not isinstance(exception, BaseExceptionGroup)
-        and (not exception.args or not _carried(exception))
+        and not ((exception.args or exception.__dict__) and _carried(exception))
     )
 
 
@@ -88,8 +87,12 @@ def named(exception: BaseException, name_of: Callable[[type], str] = attrgetter(
 
 # -- what cannot be read ----------------------------------------------------------------------------------------------------------------
 
-# What everything here, Python's traceback and `isinstance` read of an exception. A class may have a property of such a name.
-_READ = ("args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "exceptions")
+# What everything here, Python's traceback and `isinstance` read of an exception, as Python itself has it: no class has a part in it.
+_PYTHONS_OWN: dict[str, Any] = {
+    name: vars(BaseException)[name]
+    for name in ("args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "__getattribute__")
+} | {"__class__": property(type)}
+_PYTHONS_OWN_OF_GROUPS = _PYTHONS_OWN | {"exceptions": vars(BaseExceptionGroup)["exceptions"]}
 
 
 def reading(read: Callable[[BaseException], T], exception: BaseException) -> T:
@@ -108,42 +111,32 @@ def reading(read: Callable[[BaseException], T], exception: BaseException) -> T:
 def make_readable(exception: BaseException) -> None:
     """Let what an exception stands for be read where its class raises instead: an `args` that is a property, say.
 
-    An error in the reading of an error would end the run, and the next one, because the message comes again. So the exception gets a
-    class of the same name between its own and itself, in which Python's own attributes stand instead of those that raise. A class that
-    allows no heir stays as it is.
+    An error in the reading of an error would end the run, and the next one, because the message comes again. So an exception that raises
+    gets a class of the same name between its own and itself, with Python's own attributes. A class that allows no heir stays as it is.
     """
-    ahead, seen = [exception], set[int]()
-    while ahead and len(seen) < _MOST:
-        each = ahead.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        is_group = issubclass(type(each), BaseExceptionGroup)
-        own: dict[str, Any] = {name: _own(name) for name in _READ if (is_group or name != "exceptions") and not _is_read(each, name)}
-        if not _is_read(each, "__class__"):
-            own |= {"__getattribute__": BaseException.__getattribute__, "__class__": property(type)}
-        if own:
-            _reclass(each, own)
-        links = [_own("__cause__").__get__(each), _own("__context__").__get__(each), *_own("args").__get__(each)]
-        links += _own("__dict__").__get__(each).values()
-        links += _own("exceptions").__get__(each) if is_group else ()
-        ahead += [link for link in links if issubclass(type(link), BaseException)]
+    ahead, seen = [exception], {id(exception)}
+    for each in ahead:  # the list grows while it is read
+        own = _PYTHONS_OWN_OF_GROUPS if issubclass(type(each), BaseExceptionGroup) else _PYTHONS_OWN
+        try:
+            for name in own:
+                getattr(each, name)
+            links = _links(each)
+        except Exception:  # noqa: BLE001 - as in `reading`
+            _put_between(each, own)
+            links = _links(each)
+        for link in links:
+            if issubclass(type(link), BaseException) and id(link) not in seen and len(seen) < _MOST:
+                seen.add(id(link))
+                ahead.append(link)
 
 
-def _own(name: str) -> Any:
-    """Return Python's own descriptor of an attribute, which no class of other people has a part in."""
-    return vars(BaseExceptionGroup if name == "exceptions" else BaseException)[name]
+def _links(exception: BaseException) -> list[Any]:
+    members = exception.exceptions if is_group(exception) else ()
+    return [exception.__cause__, exception.__context__, *_carried(exception), *members]
 
 
-def _is_read(exception: BaseException, name: str) -> bool:
-    try:
-        getattr(exception, name)
-    except Exception:  # noqa: BLE001 - that is what is asked
-        return False
-    return True
-
-
-def _reclass(exception: BaseException, own: dict[str, Any]) -> None:
+def _put_between(exception: BaseException, own: dict[str, Any]) -> None:
+    """Put a class with these attributes between an exception and its class."""
     kind = type(exception)
     metaclass: Any = type(kind)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__, "__slots__": ()}
@@ -219,7 +212,7 @@ def _carried(exception: BaseException) -> list[BaseException]:
 def _members(container: Collection[object]) -> list[BaseException]:
     """Return the exceptions in a list, tuple or set, or among the values of a dict. A thousand of its members are looked at."""
     values = cast("dict[object, object]", container).values() if type(container) is dict else container
-    return [value for value in islice(values, _MOST) if isinstance(value, BaseException)]
+    return [cast("BaseException", value) for value in islice(values, _MOST) if issubclass(type(value), BaseException)]
 
 
 def _named_alone(exception: BaseException, name_of: Callable[[type], str]) -> str:

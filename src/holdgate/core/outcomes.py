@@ -188,7 +188,7 @@ class Classifier:
 
     def excludes(self, error: BaseException) -> bool:
         """Return whether `excluded` matches the exception, or another one of its explicit chain."""
-        return _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
+        return self._excludes and _any(self._is_excluded, [link for link in chain_of(error).explicit if isinstance(link, Exception)])
 
     def _matches(self, matches: Callable[[Exception], bool], links: list[Exception], handled: list[Exception]) -> bool:
         """Return whether one of the links matches, or one of those that were only being handled and are not excluded."""

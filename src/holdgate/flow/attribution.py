@@ -37,7 +37,6 @@ What is ugly: a call that outlives its handler, in a task left behind, is seen b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -177,8 +176,7 @@ class NeedVerdict(NamedTuple):
     told: Told | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(NamedTuple):
     """`findings` has one entry per need, in the order they were given.
 
     `refused` names the dependencies that refused a call, declared ones too; it may be filled after a return as well. `shared`: one
@@ -232,7 +230,7 @@ def attribute(
     """
     found = _attribute(needs, calls, exception, now, timed_out=timed_out, not_retryable=not_retryable, postponed=postponed)
     undeclared = () if calls is None else _undeclared(needs, calls)
-    return replace(found, undeclared=undeclared) if undeclared else found
+    return found._replace(undeclared=undeclared) if undeclared else found
 
 
 def _attribute(
@@ -301,17 +299,18 @@ def _longest(said: Iterable[Told | None]) -> float | None:
 def _refused(calls: AttemptCalls | None, exception: BaseException | None) -> tuple[str, ...]:
     # A refusal that is not in `calls` comes from the circuit of another guard, or from a thread that lost its context.
     unseen = [link.dependency for link in _chain(exception) if isinstance(link, CallNotPermitted)]
-    return tuple(dict.fromkeys([*(calls.refused if calls is not None else ()), *unseen]))
+    seen = () if calls is None else calls.refused
+    return tuple(dict.fromkeys([*seen, *unseen])) if seen or unseen else ()
 
 
 def _by_end(needs: Sequence[Judge], exception: BaseException, *, timed_out: bool) -> Attribution:
     """Attribute an exception by itself: no call form ran."""
     findings = (_FAILED,) * len(needs) if timed_out else tuple(_judged(need, exception) for need in needs)
-    failures = sum(finding.outcome is Outcome.FAILURE for finding in findings)
-    throttled = [finding.told for finding in findings if finding.outcome is Outcome.THROTTLED]
-    if throttled and not failures:
-        return Attribution(findings, Cause.THROTTLED, retry_after=_longest(throttled))
-    own = not failures and (not isinstance(exception, Exception) or all(finding.outcome is Outcome.IGNORED for finding in findings))
+    outcomes = [finding.outcome for finding in findings]
+    failures = outcomes.count(_FAILURE)
+    if _THROTTLED in outcomes and not failures:
+        return Attribution(findings, Cause.THROTTLED, retry_after=_longest(finding.told for finding in findings))
+    own = not failures and (not isinstance(exception, Exception) or outcomes.count(_IGNORED) == len(outcomes))
     return _own(needs, exception, findings) if own else Attribution(findings, Cause.DEPENDENCY, shared=failures > 1)
 
 

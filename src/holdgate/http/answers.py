@@ -18,9 +18,10 @@ _LAST = 599
 
 # tenacity's, which holds the last attempt.
 _GAVE_UP = "RetryError"
+_LAST_ATTEMPT = "last_attempt"
 
 # Where an exception may have an answer or a part of it. `body` is for exceptions.py.
-_ANYWHERE = ("response", "body", *_ON_THE_EXCEPTION)
+ANYWHERE = ("response", "body", *_ON_THE_EXCEPTION, _LAST_ATTEMPT)
 
 # How many verdicts on classes are kept, as in network.py.
 _KEPT = 512
@@ -41,7 +42,7 @@ def has_no_answer(error: BaseException) -> bool:
             _bare.clear()
         # A class of the user's own may look attributes up in its own way.
         plain = cls.__getattribute__ is BaseException.__getattribute__ and not hasattr(cls, "__getattr__")
-        is_bare = _bare[cls] = plain and not any(hasattr(cls, name) for name in _ANYWHERE)
+        is_bare = _bare[cls] = plain and not any(hasattr(cls, name) for name in ANYWHERE)
     return is_bare
 
 
@@ -80,7 +81,7 @@ def _last_answer(error: object) -> object:
 
     None means that it is no such error, or that the attempt has failed, and then that is its cause.
     """
-    attempt: Any = attribute(error, "last_attempt") if type(error).__module__.partition(".")[0] == "tenacity" else None
+    attempt: Any = attribute(error, _LAST_ATTEMPT) if type(error).__module__.partition(".")[0] == "tenacity" else None
     return None if attempt is None or attempt.failed else attempt.result()
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from holdgate import network
-from holdgate.http.answers import has_no_answer, headers_of, status_of
+from holdgate.http.answers import ANYWHERE, has_no_answer, headers_of, status_of
 from holdgate.http.waits import wait_of
 from holdgate.network import ANY_MODULE, Names, attribute, known_as
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 
 # The server is there and means "not now": it gave up waiting for us, or it has too many requests. Every other 4xx is the request's fault.
@@ -61,6 +62,10 @@ _NO_ANSWER: Names = {
 
 # A server that sends no valid HTTP gave no answer. aiohttp's parser puts a status of its own on these, 400, which no server has sent.
 _NONSENSE: Names = {"aiohttp": {"HttpProcessingError"}}
+
+_is_nonsense = known_as(_NONSENSE)
+_is_no_answer = known_as(_NO_ANSWER)
+_is_too_many = known_as({ANY_MODULE: _TOO_MANY_NAMES})
 
 # Verdicts on classes, as many as network.py keeps. In an outage each failure brings the same few along, groups and wrappers among them.
 _KEPT = 512
@@ -120,6 +125,7 @@ def _is_failure(error: BaseException) -> bool:
     return _is_by(error) if _is_no_answer(type(error)) else _is_in_stream(error, _STREAMED)
 
 
+@recognised_by(*ANYWHERE, classes=[_is_no_answer])
 @passed_uncalled("throttled=http.throttled")
 def throttled(answer: object) -> bool:
     """Return whether a server says "not so fast": 429, or a 403 with a time to wait or with a limit that is used up.
@@ -150,11 +156,6 @@ def asks_to_wait(answer: object) -> bool:
 def is_not_now(status: int) -> bool:
     """Return whether a status means that the server cannot answer now: 408, 429, 5xx."""
     return status >= _SERVER_ERRORS or status in _NOT_NOW
-
-
-_is_nonsense = known_as(_NONSENSE)
-_is_no_answer = known_as(_NO_ANSWER)
-_is_too_many = known_as({ANY_MODULE: _TOO_MANY_NAMES})
 
 
 def _is_limit(answer: object) -> bool:

@@ -18,6 +18,7 @@ from holdgate.http.exceptions import is_not_now
 from holdgate.http.limits import told_by
 from holdgate.http.waits import wait_of
 from holdgate.network import attribute, known_as
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 from holdgate.told import Told
 
@@ -75,6 +76,7 @@ def failures(error: BaseException) -> bool:
     return isinstance(status, int) and is_not_now(status)
 
 
+@recognised_by("response", "last_response")
 @passed_uncalled("throttled=aws.throttled")
 def throttled(error: object) -> bool:
     """Return whether an AWS client's exception says "not so fast": the codes that botocore takes for throttling, or 429.
@@ -111,8 +113,11 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _response(error: object) -> Mapping[str, Any] | None:
-    # A waiter that gave up has the answer in `last_response`.
-    response = attribute(error, "response") or attribute(error, "last_response")
+    response = attribute(error, "response")
+    # A waiter that gave up has the answer in `last_response`. Not `or`: to ask a requests.Response whether it is true raises an exception
+    # in it for each status of an error.
+    if response is None or (isinstance(response, Mapping) and not response):
+        response = attribute(error, "last_response")
     return cast("Mapping[str, Any]", response) if isinstance(response, Mapping) else None
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 from holdgate.told import LONGEST, Told, believable
 
@@ -41,6 +42,7 @@ def failures(error: BaseException) -> bool:
     return code in _CODES and _TOO_LARGE not in _details(error)
 
 
+@recognised_by("code", "status")
 @passed_uncalled("throttled=grpc.throttled")
 def throttled(error: object) -> bool:
     """Return whether a server says "not so fast": RESOURCE_EXHAUSTED, and not because one message is too large.

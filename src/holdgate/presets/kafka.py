@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import attribute, known_in
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 
 _CLIENTS = ("aiokafka", "kafka")
@@ -62,6 +63,7 @@ def failures(error: BaseException) -> bool:
     return _is_confluent(error.args[0]) if error.args else False
 
 
+@recognised_by(classes=[_is_quota], reads_argument=True)
 @passed_uncalled("throttled=kafka.throttled")
 def throttled(error: object) -> bool:
     """Return whether a client's exception says "not so fast": a quota of the cluster is used up.

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 
 # AutoReconnect, NetworkTimeout, NotPrimaryError, ServerSelectionTimeoutError, WaitQueueTimeoutError are derived from the first.
@@ -45,6 +46,7 @@ def failures(error: BaseException) -> bool:
     return _is_retryable(error) or any(number in _NUMBERS for number in _numbers(error))
 
 
+@recognised_by("code", "details", classes=[_is_pool])
 @passed_uncalled("throttled=mongo.throttled")
 def throttled(error: object) -> bool:
     """Return whether the driver's exception says "not so fast": Cosmos DB's RequestRateTooLarge, or a full pool of the driver's own.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdgate import network
 from holdgate.network import known_in
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 
 _NAMES = frozenset(
@@ -49,6 +50,7 @@ def failures(error: BaseException) -> bool:
     return _is_reply(kind) and str(error).partition(" ")[0] in _WORDS
 
 
+@recognised_by(classes=[_is_full, _is_connection, _is_reply])
 @passed_uncalled("throttled=redis.throttled")
 def throttled(error: object) -> bool:
     """Return whether it is too many connections that a client's exception is about: the server's, or those of the client's own pool.

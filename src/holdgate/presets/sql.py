@@ -18,6 +18,7 @@ from typing import cast
 
 from holdgate import network
 from holdgate.network import attribute, known_as, known_in
+from holdgate.signs import recognised_by
 from holdgate.slips import passed_uncalled
 
 # PostgreSQL, appendix A: whole classes by their first two characters. Connection, login, no such database, out of resources, the server's
@@ -120,6 +121,14 @@ _is_psycopg_pool = known_as({"psycopg_pool": {"PoolTimeout"}})
 _ASYNCPG, _QUEUE = "asyncpg.pool", "asyncio.queues"
 
 
+def _is_timeout(cls: type[BaseException]) -> bool:
+    return issubclass(cls, TimeoutError)
+
+
+# Whose class leads to a state, a number, a code or a text in an argument, or says by itself what it is.
+_TELLING = (_ODBC, _MYSQL, _ORACLE, _SQL_SERVER, _is_full_pool, _is_psycopg_pool, _is_connecting, _is_timeout)
+
+
 @passed_uncalled("failures=sql.failures")
 def failures(error: BaseException) -> bool:
     """Return whether a database's exception is its failure: not there, cut off, out of time or resources, shutting down, read-only, no
@@ -135,6 +144,7 @@ def failures(error: BaseException) -> bool:
     return _is_by_number(error) or _is_closed(error)
 
 
+@recognised_by("sqlstate", "pgcode", classes=_TELLING)
 @passed_uncalled("throttled=sql.throttled")
 def throttled(error: object) -> bool:
     """Return whether it is too many connections that a database's exception is about: the server's, or a full pool of one's own.

@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Never, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, Told, validation
@@ -371,9 +372,15 @@ class Dependency:
 
 def _presumed_throttled(answer: object) -> bool:
     """Return whether one of the known clients says "not so fast" by this."""
+    return _known_throttled()(answer)
+
+
+@cache
+def _known_throttled() -> Callable[[object], bool]:
+    """Return what asks the known clients. It is kept, because an import that is there already costs as much as one client's answer."""
     from holdgate.runtime import known_limits  # noqa: PLC0415 - as above
 
-    return known_limits.throttled(answer)
+    return known_limits.throttled
 
 
 def _never(answer: object) -> bool:  # noqa: ARG001 - it does not look

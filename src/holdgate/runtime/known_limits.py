@@ -13,11 +13,14 @@ from typing import TypeVar
 from holdgate.core.causes import chain_of
 from holdgate.http import exceptions, limits
 from holdgate.presets import aws, grpc, kafka, mongo, redis, search, sql
+from holdgate.signs import Shortlist
 from holdgate.told import Told, believable
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _KNOWN = (exceptions.throttled, aws.throttled, grpc.throttled, sql.throttled, redis.throttled, mongo.throttled, kafka.throttled)
+_shortlist = Shortlist(_KNOWN)
 
 
 def throttled(answer: object) -> bool:
@@ -27,7 +30,11 @@ def throttled(answer: object) -> bool:
     # Its 429 may be a full disk, which no other client means by one.
     if search.knows(answer):
         return search.throttled(answer)
-    return any(_read(known, answer) for known in _KNOWN)
+    asked = _read(_shortlist.of, answer) if isinstance(answer, BaseException) else None
+    for known in _KNOWN if asked is None else asked:  # noqa: SIM110 - a generator for `any` costs as much as one client's answer
+        if _read(known, answer):
+            return True
+    return False
 
 
 def told(answer: object) -> Told | None:
@@ -41,7 +48,7 @@ def _is_bare(answer: object) -> bool:
     return type(answer).__module__ == "builtins" and isinstance(answer, BaseException) and not answer.__dict__
 
 
-def _read(known: Callable[[object], T], answer: object) -> T | None:
+def _read(known: Callable[[A], T], answer: A) -> T | None:
     try:
         return known(answer)
     except Exception:  # noqa: BLE001 - another library's object: its attributes may be anything, and raise anything

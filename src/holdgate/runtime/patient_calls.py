@@ -24,7 +24,6 @@ import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -151,7 +150,7 @@ class PatientLane(GuestLane):
         found = attribute([worker.dependency_of(gate) for gate in gates], calls, error, now, timed_out=timed_out)
         is_slip = isinstance(error, HoldgateError) and found.cause is Cause.DEPENDENCY  # no dependency says so: nobody else would
         if found.cause is Cause.MESSAGE or is_slip:
-            found = replace(found, cause=Cause.REJECTED, unclaimed="")
+            found = found._replace(cause=Cause.REJECTED, unclaimed="")
         name = type(error).__name__ if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, found, name, now, reason=found.reason)
         if verdict is Verdict.REJECT:

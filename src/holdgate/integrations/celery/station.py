@@ -28,7 +28,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -133,7 +132,7 @@ class PoolLane(GuestLane):
             return None
         lacking = len(gates_of(delivery)) - len(found.findings)  # what an attempt before has called, and was refused
         if lacking:
-            found = replace(found, findings=found.findings + (_NO_VERDICT,) * lacking)
+            found = found._replace(findings=found.findings + (_NO_VERDICT,) * lacking)
         name = "" if error is None else kind_of(error)
         verdict = worker.engine.settle(delivery, found, name, worker.now(), reason=found.reason)
         if error is not None and log_it:
