@@ -7,9 +7,9 @@ A limiter learns from what it does. It yields when it is refused, shuts its gate
 nevertheless it learns nonsense: it would yield at each of a thousand refusals a minute that it could not prevent, and be left with a call
 in an hour. So it is not asked at all while an operator observes, and begins anew when that ends.
 
-Whoever hammers sees the limit of a rate better than anybody. At a refusal nothing is left, so what was let in from one refusal to another
-is what the limit has let through in that time. Spans of a minute have a whole window of most services, and their largest counts: in a span
-with too little traffic the limit was not what bounded.
+A caller that hammers sees the limit of a rate better than any other. At a refusal nothing is left, so what was let in from one refusal to
+another is what the limit has let through in that time. Spans of a minute have a whole window of most services, and their largest counts:
+in a span with too little traffic the limit was not what bounded.
 
 If the service says in its answers how many calls are left, that is the number (told_quota.py).
 """
