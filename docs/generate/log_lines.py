@@ -10,7 +10,7 @@ import ast
 import logging
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from docs.generate.logs import story
@@ -62,7 +62,7 @@ from holdgate.events import (
 )
 from holdgate.flow.message import Partition
 from holdgate.runtime.log import words
-from holdgate.runtime.outages import Outages
+from holdgate.runtime.outages import Line, Outages
 
 _ORDERS = Partition("orders", 3)
 _HELD = ("circuit:payments",)
@@ -191,6 +191,10 @@ EXAMPLES: list[tuple[AnyEvent, str]] = [
     (
         LimitBegan(90.0, "payments", 9.8, 4, "pace"),
         "It has refused calls because there were too many; this is what it takes. [What happens](../how-to/limit-a-dependency.md).",
+    ),
+    (
+        LimitBegan(90.0, "payments", None, 0, "throttled", until=3690.0),
+        "It refuses all calls, and has said for how long, or is asked less and less often. Its sources are held meanwhile.",
     ),
     (
         LimitMoved(190.0, "payments", 4.9, 4, "pace", 9.8, 4),
@@ -333,6 +337,10 @@ class _Figures:
     def ask_before(self, at: float) -> None:
         """Nobody has to be asked."""
 
+    def ask(self, then: Callable[[], object]) -> None:
+        """Answer immediately."""
+        then()
+
     def failed_with(self, dependency: str, at: float) -> str | None:  # noqa: ARG002 - a Protocol has it
         return None
 
@@ -346,7 +354,13 @@ def _told(turns: Sequence[tuple[AnyEvent, ...]]) -> tuple[str, str, str]:
     outages.failed("payments", "HTTPStatusError 503")
     for turn in turns[:-1]:
         outages.tell(turn, words)
-    told = next(line for line in outages.tell(turns[-1], words) if line.level >= logging.INFO)
+    last = turns[-1][-1]
+    lines: list[Line] = []
+    if isinstance(last, LimitBegan | LimitMoved):
+        outages.tell_later(last, lines.append)
+    else:
+        lines += outages.tell(turns[-1], words)
+    told = next(line for line in lines if line.level >= logging.INFO)
     return f"`{type(turns[-1][-1]).__name__}`", logging.getLevelName(told.level), _code(_CLOCK.sub("since 03:12", told.text))
 
 

@@ -20,7 +20,8 @@ from holdgate import http
 collect_ignore_glob = [] if HAVE_CLIENTS else ["test_*_clients.py"]
 if installed("niquests"):
     collect_ignore_glob += [
-        f"test_{family}_clients.py" for family in ("amqp", "aws", "grpc", "kafka", "mongo", "redis", "search", "smtp", "sql", "waiting")
+        f"test_{family}_clients.py"
+        for family in ("amqp", "aws", "grpc", "kafka", "limited", "mongo", "redis", "search", "smtp", "sql", "waiting")
     ]
 
 

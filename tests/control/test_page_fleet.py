@@ -42,6 +42,7 @@ async def test_a_limit_answers_the_five_questions(chromium: Browser) -> None:
         await expect(answer(page, "How much waits?")).to_have_text(re.compile("10"))
         await expect(answer(page, "What is next?")).to_have_text(re.compile("^payments: asks in (9m|10m)"))
         await expect(row(page, "Dependencies", "payments")).to_contain_text("◪ LIMITED")
+        await expect(row(page, "Dependencies", "payments")).to_contain_text("lets nothing through")
         await expect(row(page, "Partitions and queues", "orders[0]")).to_contain_text("payments takes no more calls for now")
         await expect(page.locator("#log")).to_contain_text("is held: payments takes no more calls for now")
         await no_violations(page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.core.driving import FAILURE, SUCCESS, acquire, half_opened
 
@@ -176,8 +178,85 @@ def test_what_somebody_has_set_was_not_found() -> None:
     circuit = Circuit("payments", limits=TWO)
     seen = circuit.snapshot(0.0).limits
     assert seen is not None
-    assert not circuit.limits.is_found(seen)
-    assert Circuit("payments").limits.is_found(seen)
+    assert circuit.limits.found_in(seen) == (None, None)
+    assert Circuit("payments").limits.found_in(seen) == (None, 2)
+
+
+def test_of_a_rate_that_was_set_and_a_width_that_was_found_only_the_width_is_found() -> None:
+    """The line about a limit that was found would name the rate that somebody has set himself."""
+    circuit = Circuit("payments", limits=Limits(rate=100, per=60))
+    seen = circuit.snapshot(0.0).limits
+    assert seen is not None
+    assert circuit.limits.found_in(replace(seen, width=8)) == (None, 8)
+    assert circuit.limits.found_in(replace(seen, pace=1.0)) == (1.0, seen.width)
+
+
+# -- observed -------------------------------------------------------------------------------------------------------------------------
+
+
+def hammer(circuit: Circuit, since: float, until: float) -> tuple[float, int]:
+    """Make a call each 20 ms at a service that lets ten a second through; returns when it ends, and how many were let in."""
+    now, let_in, good = since, since, 0
+    while now < until:
+        permit = circuit.try_acquire(now)
+        if isinstance(permit, Permit):
+            is_good = now >= let_in
+            let_in += 0.1 if is_good else 0.0
+            good += is_good
+            circuit.record(permit, SUCCESS if is_good else THROTTLED, now + 0.01)
+        now = round(now + 0.02, 2)
+    return now, good
+
+
+def test_what_is_observed_is_measured_and_not_yielded_to() -> None:
+    """Every second call is refused, because nothing is held back. A limiter that took these refusals for its own would end at nothing."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    now, _ = hammer(circuit, 0.0, 300.0)
+    seen = circuit.snapshot(now).limits
+    assert seen is not None
+    assert seen.pace == pytest.approx(10.0, rel=0.02)
+    assert (seen.why, seen.next_at, seen.width) == ("free", None, None)
+    assert seen.refused > seen.accepted
+
+
+def test_what_was_observed_holds_nothing_back_afterwards() -> None:
+    """The worker had stood still for years, at a call in an hour: it begins anew."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    now, _ = hammer(circuit, 0.0, 300.0)
+    circuit.clear_override(now)
+    assert circuit.snapshot(now).limits is None
+    _, good = hammer(circuit, now, now + 60.0)
+    assert good > 480
+
+
+def test_numbers_hold_again_when_nothing_is_observed_any_more() -> None:
+    """What is in flight counts, whenever it has begun."""
+    circuit = Circuit("payments", limits=TWO)
+    first = acquire(circuit, 0.0)
+    circuit.observe(1.0)
+    second = acquire(circuit, 1.0)
+    third = acquire(circuit, 1.0)
+    circuit.record(third, SUCCESS, 1.5)
+    circuit.clear_override(2.0)
+    assert circuit.free_slots == 0
+    circuit.record(first, SUCCESS, 3.0)
+    circuit.record(second, SUCCESS, 3.0)
+    assert circuit.free_slots == 2
+
+
+def test_limits_that_are_set_while_it_is_observed_begin_with_its_end() -> None:
+    """They are shown, and limit nothing."""
+    circuit = Circuit("payments")
+    circuit.observe(0.0)
+    acquire(circuit, 0.0)
+    circuit.set_limits(TWO, 1.0)
+    seen = circuit.snapshot(1.0).limits
+    assert seen is not None
+    assert (seen.width, seen.in_flight, circuit.free_slots) == (2, 1, None)
+    circuit.clear_override(2.0)
+    assert circuit.free_slots == 1
 
 
 def test_the_first_throttled_answer_makes_a_limiter() -> None:

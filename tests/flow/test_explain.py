@@ -224,9 +224,12 @@ def test_a_name_that_is_not_here_is_answered_with_those_that_are_close() -> None
         (1, "1 second"),
         (59, "59 seconds"),
         (60, "1 minute"),
-        (7199, "119 minutes"),
+        (59.6, "1 minute"),
+        (109, "2 minutes"),
+        (5400, "90 minutes"),
+        (7199, "2 hours"),
         (7200, "2 hours"),
-        (172800, "2 days"),
+        (172799, "2 days"),
     ],
 )
 def test_a_duration_is_told_by_its_largest_unit(seconds: Any, words: str) -> None:
@@ -338,10 +341,12 @@ def limits(**more: Any) -> LimiterSnapshot:
         ),
         (
             limits(pace=None, next_at=NOW + 0.2, why="pace"),
-            "fewer calls than there are, after it has refused 1.0% of its calls. The next call",
+            "It is not known how many calls payments takes, after it has refused 1.0% of its calls. The next call",
         ),
         (limits(next_at=NOW + 0.2, why="pace"), "The next call starts within a second."),
-        (limits(next_at=NOW + 90, why="throttled"), "It has refused a call, and one message asks again in 1 minute."),
+        (limits(pace=0.2), "payments is given 12 calls a minute, after"),
+        (limits(pace=0.0139), "payments is given 50 calls an hour, after"),
+        (limits(next_at=NOW + 90, why="throttled"), "It has refused a call, and one message asks again in 2 minutes."),
         (limits(next_at=NOW + 2, why="down"), "It has refused calls, and one message asks again in 2 seconds."),
     ],
 )
@@ -370,8 +375,10 @@ def test_a_source_that_a_limit_holds_says_so() -> None:
     asking = limits(next_at=NOW + 90, why="throttled")
     found = document(circuit(limits=asking), sources=(held,))
     text = explain(found, "orders[3]")
-    assert text.startswith("orders[3] is held for 1 minute. payments is given 9.8 calls a second")
-    assert "one message asks again in 1 minute." in text
+    assert text.startswith("orders[3] is held for 1 minute. payments lets no call through now, after it has refused 1.0% of its calls. ")
+    assert "9.8" not in text
+    assert "one message asks again in 2 minutes." in text
+    assert "payments answers, but takes no calls for now: " in explain(found, "payments")
     assert found["sources"][0]["next_try"] == found["dependencies"][0]["limits"]["next_start"]  # type: ignore[index]
     assert "payments limits nothing any more." in explain(document(circuit(), sources=(held,)), "orders[3]")
     assert "payments is given 9.8 calls a second" in explain(document(circuit(limits=limits()), sources=(source(ORDERS),)), "orders[3]")

@@ -12,6 +12,7 @@ from tests.flow.stage import BILLS, ORDERS, Stage, half_open, parallel, position
 from holdgate.core import LimiterSnapshot, Limits, Outcome
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import LimitBegan, LimitEnded, LimitMoved, SourceHeld, SourceReleased
+from holdgate.flow.limiting import per_time
 
 THROTTLED = Attribution((NeedVerdict(Outcome.THROTTLED),), Cause.THROTTLED)
 TWO = Limits(concurrency=2, adaptive=False)
@@ -319,17 +320,92 @@ def test_a_width_without_a_pace_is_announced_as_well(scripted: Stage) -> None:
     assert [(event.width, event.pace) for event in moved] == [(4, None), (4, 7.0)]
 
 
-def test_what_is_only_observed_is_announced_and_holds_nothing(scripted: Stage) -> None:
-    """It says what it would let through."""
-    scripted.gates[0].circuit.observe(scripted.now)
+def test_what_is_only_observed_is_announced_and_holds_nothing() -> None:
+    """It says what it would let through: every second call is refused, and the message that was refused comes again."""
+    stage = parallel("payments")
+    stage.gates[0].circuit.observe(stage.now)
+    stage.receive(400)
+    for _ in range(300):
+        stage.turn(later=0.1)
+        assert not stage.run.plan.of(ORDERS).held
+        for number, delivery in enumerate(stage.start_all()):
+            stage.engine.settle(delivery, returned() if number == 0 else THROTTLED, "", stage.now)
+    began = [event for event in stage.events() if isinstance(event, LimitBegan)]
+    assert [event.observed for event in began] == [True]
+    assert began[0].pace is not None
+    assert 5.0 < began[0].pace <= 10.0
+
+
+def test_every_refusal_of_a_message_counts_while_it_is_observed() -> None:
+    """A message that is refused again though others pass says nothing of the limit otherwise. Here it is a call that was refused."""
+    stage = parallel("payments")
+    stage.gates[0].circuit.observe(stage.now)
+    refused, *_ = stage.receive(20)
+    tries = 0
+    for _ in range(5):
+        stage.turn(later=10.0)
+        for delivery in stage.start_all():
+            tries += delivery is refused
+            stage.engine.settle(delivery, THROTTLED if delivery is refused else returned(), "", stage.now)
+    seen = stage.gates[0].circuit.snapshot(stage.now).limits
+    assert tries > 2
+    assert seen is not None
+    assert (seen.refused, seen.accepted) == (tries, 15)
+
+
+def test_calls_that_had_started_before_do_not_end_a_hold(scripted: Stage) -> None:
+    """Each of them had ended it, and the same look began it again: two lines in the log for each call, and partitions paused anew."""
     Scripted.now.shut(at=600.0)
     scripted.turn()
+    version = scripted.run.plan.version
+    for _ in range(3):
+        Scripted.now.seen = replace(Scripted.now.seen, accepted=Scripted.now.seen.accepted + 1)
+        scripted.turn(later=0.1)
+    assert scripted.run.plan.version == version
+    assert scripted.run.plan.of(ORDERS).reasons == ("limit:payments",)
     Scripted.now.opened(pace=9.8)
-    scripted.turn(later=10.0)
-    began = [event for event in scripted.events() if isinstance(event, LimitBegan)]
-    assert [(event.pace, event.observed) for event in began] == [(9.8, True)]
+    scripted.turn(later=600.0)
     assert not scripted.run.plan.of(ORDERS).held
-    assert len(scripted.start_all()) == 4
+
+
+def test_a_limit_that_lets_nothing_through_is_announced_as_that(scripted: Stage) -> None:
+    """Not with the numbers of before; and what it lets through when it has opened is another limit."""
+    Scripted.now.opened(pace=28.0)
+    scripted.turn()
+    Scripted.now.shut(at=600.0)
+    scripted.turn(later=10.0)
+    Scripted.now.asks()
+    scripted.turn(later=590.0)
+    Scripted.now.shut(at=1200.0)
+    scripted.turn(later=1.0)
+    Scripted.now.asks()
+    scripted.turn(later=599.0)
+    Scripted.now.opened(pace=9.8)
+    scripted.turn(later=1.0)
+    assert [event for event in scripted.events() if isinstance(event, LimitBegan | LimitMoved)] == [
+        LimitBegan(10.0, "payments", None, 0, "throttled", until=600.0),
+        LimitMoved(1201.0, "payments", 9.8, 4, "pace", None, 0),
+    ]
+
+
+def test_a_gate_that_is_shut_for_a_moment_is_not_announced(scripted: Stage) -> None:
+    """The next look finds it open, and the pace is said then."""
+    Scripted.now.opened(pace=9.8)
+    scripted.turn()
+    Scripted.now.shut(at=10.5)
+    scripted.turn(later=10.0)
+    assert not [event for event in scripted.events() if isinstance(event, LimitBegan)]
+    Scripted.now.opened(pace=9.6)
+    scripted.turn(later=0.5)
+    assert [event.pace for event in scripted.events() if isinstance(event, LimitBegan)] == [9.6]
+
+
+@pytest.mark.parametrize(
+    ("pace", "words"), [(9.84, "9.84/s"), (1250.4, "1250/s"), (1.0, "1/s"), (0.2, "12 a minute"), (0.0139, "50 an hour")]
+)
+def test_a_pace_is_told_over_a_time_that_has_calls(pace: float, words: str) -> None:
+    """Nobody knows what 0.0139 calls a second are."""
+    assert per_time(pace) == words
 
 
 def test_numbers_alone_let_a_throttled_message_wait_for_time() -> None:

@@ -189,3 +189,18 @@ def test_a_blocked_place_that_is_gone_keeps_nobody_else_from_being_named() -> No
     gone.alive = False
 
     assert [event.position for event in watch.announcements([gone.run, stays.run], 60.0) if isinstance(event, SourceBlocked)] == [2]
+
+
+@pytest.mark.parametrize(("starts_at", "next_try"), [(3600.0, 3600.0), (None, WARN)])
+def test_a_limits_hold_says_when_it_asks(starts_at: float | None, next_try: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an operator reads that nothing is planned, for an hour. While a message asks there is no time: it is now."""
+    limited = gate("payments")
+    limited.held_by_limit = True
+    monkeypatch.setattr("holdgate.core.limited_calls.LimitedCalls.next_at", lambda _, now: starts_at)
+    assignment = held(limited)
+    watch = Reminders(WARN)
+    watch.held(0.0)
+
+    (event,) = watch.announcements([assignment.run], WARN)
+    assert isinstance(event, HoldContinued)
+    assert (event.reasons, event.next_try) == (("limit:payments",), next_try)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ class NoFacts:
 
     def waiting_for(self, dependency: str) -> tuple[int, bool]:
         return 0, True
+
+    def ask(self, then: Callable[[], object]) -> None:
+        then()
 
     def ask_before(self, at: float) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +16,9 @@ from holdgate.events import (
     CircuitOpened,
     CircuitReset,
     HoldContinued,
+    LimitBegan,
     LimitChanged,
+    LimitMoved,
     MessagesHeld,
     OverrideCleared,
     OverrideSet,
@@ -24,7 +27,7 @@ from holdgate.events import (
     ThresholdExceeded,
 )
 from holdgate.runtime.log import words
-from holdgate.runtime.outages import Outages
+from holdgate.runtime.outages import Line, Outages
 
 ZERO, ONE = Partition("orders", 0), Partition("orders", 1)
 PAYMENTS = ("circuit:payments",)
@@ -38,6 +41,10 @@ class Facts:
         self.is_all = True
         self.asked: list[float] = []
         self.call: str | None = None  # what a call form has failed with
+        self.questions: list[Callable[[], object]] = []  # what is to be called when the broker answers
+
+    def ask(self, then: Callable[[], object]) -> None:
+        self.questions.append(then)
 
     def waiting_for(self, dependency: str) -> tuple[int, bool]:
         return self.waiting, self.is_all
@@ -415,3 +422,51 @@ def test_nothing_here_is_not_nothing_at_the_broker() -> None:
     assert still == "payments is still down (probe: HTTPError 503), next try in 5.0 s, none waits here; down for 5.0 s"
     (back,) = reader.told(CircuitClosed("payments", 100.0, 3, State.HALF_OPEN))
     assert back == "payments is back after 10.0 s: 5 calls failed, none waited here"
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (LimitBegan(10.0, "payments", 9.84, 4, "pace"), "payments lets 9.84/s through (TooMany 429); 1,200 wait, about 2 min 2 s"),
+        (LimitBegan(10.0, "payments", 0.2, 1, "pace"), "payments lets 12 a minute through (TooMany 429); 1,200 wait, about 1 h 40 min"),
+        (LimitBegan(10.0, "payments", None, 4, "width"), "payments lets 4 calls in parallel through (TooMany 429); 1,200 wait"),
+        (
+            LimitBegan(10.0, "payments", None, 0, "throttled", until=3610.0),
+            "payments lets nothing through (TooMany 429), one message asks again in 1 h; 1,200 wait",
+        ),
+        (
+            LimitBegan(10.0, "payments", None, 0, "throttled"),
+            "payments lets nothing through (TooMany 429), one message asks again; 1,200 wait",
+        ),
+        (
+            LimitMoved(10.0, "payments", 20.0, 4, "pace", None, 0),
+            "payments lets 20/s through now, nothing before (TooMany 429); 1,200 wait, about 1 min",
+        ),
+        (
+            LimitBegan(10.0, "payments", 10.0, None, "free", observed=True),
+            "payments would let 10/s through; it is only observed (TooMany 429); 1,200 wait, about 2 min",
+        ),
+    ],
+)
+def test_a_limit_is_told_with_what_waits_and_how_long_that_takes(event: LimitBegan | LimitMoved, words: str) -> None:
+    """When the broker has answered: behind a limit nothing has asked it, and what is here is an inbox of a hundred."""
+    reader, lines = Reader(), list[Line]()
+    reader.outages.throttled("payments", "TooMany 429")
+    reader.outages.tell_later(event, lines.append)
+    assert lines == []
+    reader.facts.waiting = 1200
+    for answer in reader.facts.questions:
+        answer()
+    assert [line.text for line in lines] == [words]
+
+
+def test_no_time_is_promised_for_what_is_only_a_part() -> None:
+    """A hundred here are ten seconds, and the hour at the broker is more."""
+    reader, lines = Reader(), list[Line]()
+    reader.outages.tell_later(LimitBegan(10.0, "payments", 10.0, 4, "pace"), lines.append)
+    reader.facts.waiting, reader.facts.is_all = 100, False
+    reader.facts.questions[0]()
+    assert [line.text for line in lines] == ["payments lets 10/s through; at least 100 wait"]

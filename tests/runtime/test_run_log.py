@@ -13,6 +13,7 @@ from tests.runtime.stage import BreakingIntake, Handler, broker_with, dependency
 from holdgate import Delivery, LogSettings, RetryPolicy
 from holdgate.errors import IntakeError
 from holdgate.flow.message import Backlog, Source
+from holdgate.runtime.run_log import OutageFigures
 from holdgate.testing import MemoryBroker, MemoryDeadLetters, MemoryIntake, QueueSettings, in_virtual_time
 
 
@@ -246,6 +247,16 @@ async def test_a_broker_that_does_not_answer_costs_the_number_alone(hangs: bool,
     assert "secret" not in caplog.text
 
 
+class AsksSlowly(MemoryIntake):
+    """A broker that takes its time to say how much waits (seconds)."""
+
+    takes = 0.0
+
+    async def backlog(self) -> Mapping[Source, Backlog]:
+        await asyncio.sleep(self.takes)
+        return await super().backlog()
+
+
 class Stopping(MemoryIntake):
     """A broker that answers, and then no more: not at all, or with a call that its client cancels."""
 
@@ -390,3 +401,22 @@ async def test_a_run_that_never_opened_has_not_stopped(caplog: pytest.LogCapture
         with pytest.raises(IntakeError):
             await guard.run(intake, Handler())
     assert not [line for line in caplog.messages if "stopped" in line or "runs:" in line]
+
+
+@in_virtual_time
+async def test_what_waits_for_an_answer_is_told_once() -> None:
+    """When all brokers have answered, or after some seconds; immediately where nobody is to be asked."""
+    told: list[float] = []
+    async with quiet_guard() as guard:
+        figures = OutageFigures(guard)
+        figures.ask(lambda: told.append(guard.now()))
+        assert len(told) == 1
+        intake = AsksSlowly(broker_with(1), topics=["orders"])
+        async with running(guard.run(intake, Handler(), needs=[dependency()])):
+            await until(lambda: guard.health().started)
+            for takes, waits in ((1.0, 1.0), (60.0, 5.0)):
+                intake.takes, began = takes, guard.now()
+                told.clear()
+                figures.ask(lambda: told.append(guard.now()))
+                await asyncio.sleep(100.0)
+                assert told == [pytest.approx(began + waits, abs=0.01)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -87,7 +88,8 @@ async def test_messages_go_as_fast_as_the_service_lets_them(caplog: pytest.LogCa
     assert seen.pace == pytest.approx(10.0, rel=0.35)
     assert [event.dependency for event in events if isinstance(event, LimitBegan)] == ["payments"]
     assert not [event for event in events if isinstance(event, SourceHeld) and "limit:payments" in event.reasons]
-    assert any("payments lets " in line and "/s through (TooMany)" in line for line in caplog.messages)
+    said = next(line for line in caplog.messages if line.startswith("payments lets "))
+    assert re.fullmatch(r"payments lets \S+/s through \(TooMany\); [123]\d\d wait, about \d+\.\d s", said), said
 
 
 @in_virtual_time

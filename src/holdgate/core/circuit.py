@@ -575,7 +575,7 @@ class Circuit:
     def _prepare_answers(self) -> None:
         """Compute until when a call is admitted, or refused, without a look at anything else. All refusals are one object."""
         self._is_plain = self._situation.is_plain
-        is_limited = self.limits.overridden(self.override)
+        is_limited = self.limits.overridden(self.override, self.latest)
         self.evidence.look_at_each(always=is_limited)  # `renew`, `record` and guarded.py go the usual way by `quick` alone
         self.plain_until = self.permits.unchanged_until(self.latest) if self._is_plain and not is_limited else -inf
         self.refuse_until = self._situation.refuses_until(self._opened_until)

@@ -7,8 +7,9 @@ nothing of tokens, so that nothing is stored, added or compared for a call while
 - *Begin.* A dependency that nobody has given numbers for gets its limiter with the first answer that says something of a limit. What is in
   flight then has no token, and the limiter hears of its end alone.
 - *Late results.* A permit of an older generation decides nothing for the circuit. For the limiter its call ran all the same, and has ended.
-- *Overrides.* With one of them in force nothing is limited. Under METRICS_ONLY the limiter still sees each call, so that it can say what
-  it would do. Under DISABLED nothing is recorded.
+- *Overrides.* With one of them in force nothing is limited. Under METRICS_ONLY the calls are counted apart (observed.py), so that it can be
+  said what would be let through, and what the limiter knew is forgotten when that ends: it was not asked meanwhile. Under DISABLED nothing
+  is recorded.
 - *Calls that wait.* Call forms that wait in a handler (runtime/slots.py) come before messages that have not begun, because what a handler
   occupies while it waits, a message in an inbox does not. So many slots are kept for them.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdgate.core.limiter import Limiter
 from holdgate.core.limits import share_of
+from holdgate.core.observed import ObservedCalls
 from holdgate.core.outcomes import Outcome
 from holdgate.core.permits import SETTLED, issue
 from holdgate.core.states import Override, Rejected
@@ -41,6 +43,8 @@ _TICK = 1e-6
 _TOLD = -1
 # A call that has started before the limiter: no token of its own.
 _UNTOLD = -2
+# A call that no limiter has a token for, because an operator observes.
+_OBSERVED = 0
 
 
 class LimitedCalls:
@@ -50,7 +54,10 @@ class LimitedCalls:
     override lets them all through. `waiting` are the calls in handlers for which slots are kept.
     """
 
-    __slots__ = ("_called", "_draw", "_limiter", "_limits", "_override", "_share", "_tokens", "active", "counts", "shared", "waiting")
+    __slots__ = (
+        *("_called", "_draw", "_limiter", "_limits", "_observed", "_override", "_share", "_tokens"),
+        *("active", "counts", "shared", "waiting"),
+    )
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
@@ -59,6 +66,7 @@ class LimitedCalls:
         self._share = 1.0
         self.shared: Callable[[float, float], object] | None = None  # what else has numbers: the keys of a dependency
         self._limiter = None if limits is None else Limiter(limits, draw)
+        self._observed: ObservedCalls | None = None  # while an operator observes it
         self._tokens: dict[Permit, int] = {}
         self._called: set[Permit] = set()  # of messages whose handler makes a call by a call form, or has made one
         self.waiting = 0
@@ -103,11 +111,18 @@ class LimitedCalls:
 
     def start(self, permit: Permit, now: float) -> None:
         """Count a call that starts."""
-        if self.counts and self._limiter is not None:
+        if not self.counts:
+            return
+        if self._observed is not None:
+            self._observed.start(now, permit.weight)
+            self._tokens[permit] = _OBSERVED
+        elif self._limiter is not None:
             self._tokens[permit] = self._limiter.start(now, permit.weight)
 
     def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
         """Count the end of a call, late or not. Returns True if that begins the limiting."""
+        if self._observed is not None:
+            return self._observe_end(self._observed, permit, outcome, now, told)
         if self._limiter is None:
             if outcome is not Outcome.THROTTLED and told is None:
                 return False
@@ -121,11 +136,24 @@ class LimitedCalls:
         self._limiter.end(token, outcome, permit.acquired_at, now, permit.weight, told)
         return self._look()
 
+    def _observe_end(self, observed: ObservedCalls, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
+        """Do the same while an operator observes."""
+        if permit.standing == SETTLED:
+            return False
+        token = self._tokens.pop(permit, _UNTOLD)
+        if token == _TOLD:
+            self._called.discard(permit)
+            return False
+        observed.end(outcome, now, permit.weight, told)
+        return self._look()
+
     def give_back(self, permit: Permit, now: float) -> None:
         """Forget a call that was never made, or whose end nobody knows."""
         self._called.discard(permit)
         token = self._tokens.pop(permit, _TOLD)
-        if token != _TOLD and self._limiter is not None:
+        if self._observed is not None and token != _TOLD:
+            self._observed.leave(permit.weight)
+        elif token != _TOLD and self._limiter is not None:
             self._limiter.give_back(token, now)
 
     def interrupt(self, now: float) -> None:
@@ -166,18 +194,34 @@ class LimitedCalls:
         """Return whether a failure that took so many seconds was no refusal, because no answer takes so long. False if nothing is known."""
         return self.active and self.learns and self._limiter is not None and self._limiter.is_silence(took)
 
-    def overridden(self, override: Override | None) -> bool:
+    def overridden(self, override: Override | None, now: float) -> bool:
         """Note what an operator has laid over the circuit. Returns whether calls are limited under it."""
         self._override = override
+        is_observed = override is Override.METRICS_ONLY
+        if is_observed and self._observed is None:
+            is_limited = self._limiter is not None and self._limiter.active
+            self._observed = ObservedCalls(sum(permit.weight for permit in self._in_flight()), is_limited=is_limited)
+        elif self._observed is not None and not is_observed:
+            self._observed = None
+            self._begin_anew(self._in_flight(), now)
         self._look()
         return self.active
+
+    def _in_flight(self) -> list[Permit]:
+        """Return the calls that run, as far as they are counted."""
+        return [permit for permit, token in self._tokens.items() if token != _TOLD]
 
     def replace(self, limits: Limits | None, in_flight: Iterable[Permit], now: float) -> None:
         """Go on by other limits. What was learned is forgotten; what is in flight counts."""
         self._limits = limits
-        self._limiter = None if limits is None else Limiter(share_of(limits, self._share), self._draw)
-        self._tokens.clear()
         self._called.clear()
+        if self._observed is not None:
+            self._observed = ObservedCalls(0, is_limited=limits is not None)
+        self._begin_anew(in_flight, now)
+
+    def _begin_anew(self, in_flight: Iterable[Permit], now: float) -> None:
+        self._limiter = None if self._limits is None else Limiter(share_of(self._limits, self._share), self._draw)
+        self._tokens.clear()
         self._look()
         for permit in in_flight:
             self.start(permit, now)
@@ -197,29 +241,40 @@ class LimitedCalls:
             self.shared(share, now)
 
     @property
+    def is_observed(self) -> bool:
+        """Whether an operator observes it, and nothing is held back. A message that is refused again is one more refusal then."""
+        return self._observed is not None
+
+    @property
     def learns(self) -> bool:
         """Whether a throttled answer moves the limit. Otherwise the numbers that somebody has set are all that limits."""
         return self._limits is None or self._limits.adaptive
 
-    def is_found(self, seen: LimiterSnapshot) -> bool:
-        """Return whether what limits was found, and is not what somebody has set."""
-        limits = None if self._limits is None else share_of(self._limits, self._share)
+    def found_in(self, seen: LimiterSnapshot) -> tuple[float | None, int | None]:
+        """Return the pace and the width that limit by what was found, and not by what somebody has set. None means that there is none."""
         if not self.learns:
-            return False
-        rate = None if limits is None or limits.rate is None else limits.rate / limits.per
-        concurrency = None if limits is None else limits.concurrency
-        return _is_lower(seen.pace, rate) or _is_lower(seen.width, concurrency)
+            return None, None
+        limits = self._own_limits()
+        given = (None, None) if limits is None else (limits.pace, limits.concurrency)
+        pace = seen.pace if _is_lower(seen.pace, given[0]) else None
+        return pace, seen.width if _is_lower(seen.width, given[1]) else None
 
     def _look(self) -> bool:
         before = self.counts
-        is_active = self._limiter is not None and self._limiter.active
+        is_active = self._observed.is_limited if self._observed is not None else self._limiter is not None and self._limiter.active
         self.active = is_active and self._override is None
         self.counts = is_active and self._override is not Override.DISABLED
         return self.counts is not before
 
     def snapshot(self, now: float) -> LimiterSnapshot | None:
         """Return what the limiter has found, also while it does not act. None means that nothing is known of a limit."""
+        if self._observed is not None:
+            return self._observed.snapshot(self._own_limits()) if self._observed.is_limited else None
         return None if self._limiter is None or not self._limiter.active else self._limiter.snapshot(now)
+
+    def _own_limits(self) -> Limits | None:
+        """Return this worker's part of the numbers that somebody has set."""
+        return None if self._limits is None else share_of(self._limits, self._share)
 
 
 def _is_lower(found: float | None, given: float | None) -> bool:

@@ -61,6 +61,8 @@ class Limits:
 def _check_rate(rate: object, per: float) -> None:
     if isinstance(rate, float) and 0 < rate < 1:
         raise SettingsError(f"limits.rate must be at least 1, got {rate!r} with per={per:g}: write rate=1, per={per / rate:g}")
+    if rate == 0 and not isinstance(rate, bool):
+        raise SettingsError("limits.rate must be at least 1, got 0: nothing would ever start. guard.force_open stops all calls for a time")
     validation.count("limits.rate", rate)
 
 

@@ -64,8 +64,8 @@ class SourceReleased(SourceEvent):
 class HoldContinued(SourceEvent):
     """The source is still held after another `hold_warn_after`.
 
-    `since` is when the hold began, `next_try` when a circuit will admit a probe; None means that an operator has to act first, or that a
-    message has to be dealt with.
+    `since` is when the hold began, `next_try` when a circuit will admit a probe, or a limit the message that asks; None means that an
+    operator has to act first, or that a message has to be dealt with.
     """
 
     reasons: tuple[str, ...]
@@ -135,7 +135,8 @@ class LimitBegan(FlowEvent):
     """A limit of a dependency was found, and from now on so many of its calls are let through.
 
     `pace` is calls a second, and `width` calls in flight; None means that no such limit was found. `why` is what holds calls back now, as
-    in `LimiterSnapshot`. `observed`: an operator only observes the dependency, and nothing is held back.
+    in `LimiterSnapshot`. `observed`: an operator only observes the dependency, and nothing is held back. With a width of 0 it has refused
+    all calls so far, and one message asks at `until`; otherwise that is None.
     """
 
     dependency: str
@@ -143,11 +144,15 @@ class LimitBegan(FlowEvent):
     width: int | None
     why: str
     observed: bool = False
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LimitMoved(FlowEvent):
-    """The limit that was found is another one by much: half as much again, or a third less. At most once a minute for each dependency."""
+    """The limit that was found is another one by much: half as much again, or a third less. At most once a minute for each dependency.
+
+    A `previous_width` of 0 means that nothing was let through before.
+    """
 
     dependency: str
     pace: float | None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, RetryStatus, SourceStatus, StatusDocument
+from holdgate.flow.limiting import per_time
+from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, LimitStatus, RetryStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
@@ -71,12 +72,15 @@ def explain(document: StatusDocument, name: str) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration in words, by its largest unit: "22 seconds", "14 minutes", "3 hours"."""
-    rounded = max(0.0, seconds)
-    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
-        if rounded >= 2 * length or (rounded >= length and unit == "minute"):
-            return _count(int(rounded / length), unit)
-    return _count(round(rounded), "second")
+    """Return a duration in words, rounded, by its largest unit: "22 seconds", "14 minutes", "3 hours". Of hours and days two at least."""
+    seconds = max(0.0, seconds)
+    if round(seconds / _HOUR) >= 2 * _DAY / _HOUR:
+        return _count(round(seconds / _DAY), "day")
+    if round(seconds / _MINUTE) >= 2 * _HOUR / _MINUTE:
+        return _count(round(seconds / _HOUR), "hour")
+    if round(seconds) >= _MINUTE:
+        return _count(round(seconds / _MINUTE), "minute")
+    return _count(round(seconds), "second")
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:
@@ -287,7 +291,8 @@ def _by_its_circuit(document: StatusDocument, dependency: DependencyStatus) -> l
         return [(led or _ramping(dependency)) + _failed_with(document, dependency), *([] if led else _left_alone(document))]
     limits = dependency["limits"]
     is_limited = limits is not None and limits["refused"] > 0
-    how = "answers, but takes fewer calls than there are" if is_limited else "is well"
+    takes = "no calls for now" if lets_none(dependency) else "fewer calls than there are"
+    how = f"answers, but takes {takes}" if is_limited else "is well"
     return [f"{dependency['name']} {how}: its circuit is closed.{_failed_with(document, dependency)}"]
 
 
@@ -329,24 +334,32 @@ def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
     name, limits = dependency["name"], dependency["limits"]
     if limits is None:
         return f"{name} limits nothing any more."
-    pace = [] if limits["pace"] is None else [f"{per_second(limits['pace'])} calls a second"]
+    refused = f", after it has refused {limits['waste']:.1%} of its calls" if limits["refused"] else ""
+    if lets_none(dependency):
+        return f"{name} lets no call through now{refused}. {_asks(document, limits)}."
+    pace = [] if limits["pace"] is None else [per_time(limits["pace"], "calls")]
     width = [] if limits["width"] is None else [f"{_count(limits['width'], 'call')} in parallel"]
-    takes = " and ".join([*pace, *width]) or "fewer calls than there are"
+    takes = " and ".join([*pace, *width])
     known = f"{name} {'would be given' if limits['observed'] else 'is given'} {takes}"
-    first = f"{known}, after it has refused {limits['waste']:.1%} of its calls." if limits["refused"] else f"{known}."
+    first = f"{known if takes else f'It is not known how many calls {name} takes'}{refused}."
     if limits["observed"]:
         return f"{first} It is only observed, so nothing is held back."
     if limits["why"] in _ENDS_WITH_A_RESULT:
         return f"{first} The next call starts when one has ended."
-    if limits["next_start"] is None:
-        return first
-    wait = limits["next_start"] - document["at"]
-    return f"{first} {_STARTS.get(limits['why'], 'The next call starts')} {f'in {lasting(wait)}' if wait >= 1 else 'within a second'}."
+    return first if limits["next_start"] is None else f"{first} {_asks(document, limits)}."
 
 
-def per_second(pace: float) -> str:
-    """Return a number of calls a second in three digits at most."""
-    return f"{pace:.3g}" if pace < 1000 else f"{pace:.0f}"  # noqa: PLR2004 - three digits
+def lets_none(dependency: DependencyStatus) -> bool:
+    """Return whether a dependency refuses all calls for so long that what needs it is held. Its numbers are then those of before."""
+    limits = dependency["limits"]
+    return limits is not None and not limits["observed"] and limits["why"] in _STARTS and dependency["held"] > 0
+
+
+def _asks(document: StatusDocument, limits: LimitStatus) -> str:
+    """Return what starts next, and when."""
+    what = _STARTS.get(limits["why"], "The next call starts")
+    wait = 0.0 if limits["next_start"] is None else limits["next_start"] - document["at"]
+    return f"{what} {f'in {lasting(wait)}' if wait >= 1 else 'within a second'}"
 
 
 def _ramping(dependency: DependencyStatus) -> str:

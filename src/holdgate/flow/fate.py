@@ -174,7 +174,7 @@ def _record_one(delivery: AnyDelivery, gate: Gate, permit: Permit, finding: Need
             delivery.history.succeeded(gate)
     elif outcome is Outcome.FAILURE and not _votes(delivery, gate, permit, now, charged=charged):
         outcome = Outcome.IGNORED  # it has had its vote: others have shown the dependency healthy since
-    elif outcome is Outcome.THROTTLED and not throttling.is_news(history_of(delivery), gate):
+    elif outcome is Outcome.THROTTLED and not gate.circuit.limits.is_observed and not throttling.is_news(history_of(delivery), gate):
         outcome = Outcome.IGNORED  # others have shown the limit to let them in
     gate.circuit.record(permit, outcome, now, retry_after=retry_after, duration=duration, told=told)
 

@@ -7,17 +7,20 @@ so often that the next question waits, or the calls of an hour are used up. Then
 `limit:NAME`.
 
     begins   nothing may start, and time alone will not change that before `_MOMENT`, or `_BETWEEN_STARTS`, is over
-    lasts    while one message asks: it is on the waiting list, and starts though its source is held. A refusal changes nothing
-    ends     a call was let in; or nobody here could ask, because no message waits; or the limit is gone
+    lasts    while one message asks: it is on the waiting list, and starts though its source is held. A refusal changes nothing, and
+             neither does a call that had started before and ends well
+    ends     a call was let in and others may start; or nobody here could ask, because no message waits; or the limit is gone
 
 *Standing.* Deliveries wait in the lines of gates with a limit, and elsewhere if only a lane is missing (waiting.py). A limiter may begin or
 end to limit at any result, so each look compares, and regroups what waits.
 
 *Announced.* A limit that somebody has set is not news. One that was found is: when it begins, when it is another by much, and when it ends.
+Behind a shut gate the numbers are those of before, and nothing passes: that is what is announced then, or nothing if it lasts a moment.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdgate.flow.events import FlowEvent, LimitBegan, LimitEnded, LimitMoved
@@ -45,14 +48,30 @@ _SETTLES_WITHIN = 10.0
 _NOT_BEFORE = 60.0
 
 
+_MINUTE, _HOUR = 60.0, 3600.0
+_FOUR_DIGITS = 1000.0
+
+
+def per_time(pace: float, calls: str = "") -> str:
+    """Return a pace in three digits where that is enough: "9.8/s", "12 a minute", "50 an hour"; with `calls`, "9.8 calls a second"."""
+    number, unit = pace, "a second"
+    if pace < 1:
+        number, unit = (pace * _MINUTE, "a minute") if pace * _MINUTE >= 1 else (pace * _HOUR, "an hour")
+    digits = f"{number:.3g}" if number < _FOUR_DIGITS else f"{number:.0f}"
+    if not calls and pace >= 1:
+        return f"{digits}/s"
+    return f"{digits} {calls} {unit}" if calls else f"{digits} {unit}"
+
+
 class _Seen:
     """What was seen of one limit at the last look."""
 
-    __slots__ = ("accepted", "announced_at", "is_standing", "since", "told")
+    __slots__ = ("accepted", "announced_at", "is_standing", "since", "told", "when_shut")
 
     def __init__(self, now: float) -> None:
         self.is_standing = False  # what waits for it stands in its lines
         self.accepted = 0  # when the hold began
+        self.when_shut: int | None = None  # as many were accepted when the gate was seen shut; with the next one it has opened
         self.told: LimiterSnapshot | None = None  # what was announced last
         self.since = now  # when it was found, or looked for and not found
         self.announced_at = 0.0
@@ -88,26 +107,34 @@ class LimitChanges:
 
     def _holds(self, gate: Gate, seen: _Seen, found: LimiterSnapshot, now: float) -> bool:
         free = gate.circuit.limits.free(now)
-        if not gate.held_by_limit:
-            seen.accepted = found.accepted
-            if free != 0 or found.next_at is None or found.why in _BY_RESULTS:
-                return False
-            return found.next_at - now >= (_MOMENT if found.why in _BY_REFUSALS else _BETWEEN_STARTS)
-        return found.accepted == seen.accepted and (free == 0 or self._waiting.has_any_for(gate))
+        if gate.held_by_limit and found.accepted == seen.accepted:
+            return free == 0 or self._waiting.has_any_for(gate)
+        seen.accepted = found.accepted
+        if free != 0 or found.next_at is None or found.why in _BY_RESULTS:
+            return False
+        return found.next_at - now >= (_MOMENT if found.why in _BY_REFUSALS else _BETWEEN_STARTS)
 
-    def _news(self, gate: Gate, seen: _Seen, found: LimiterSnapshot | None, now: float) -> Iterable[FlowEvent]:
-        told = seen.told
-        if found is None or not gate.circuit.limits.is_found(found):
+    def _news(self, gate: Gate, seen: _Seen, known: LimiterSnapshot | None, now: float) -> Iterable[FlowEvent]:
+        limits, told = gate.circuit.limits, seen.told
+        pace, width = (None, None) if known is None else limits.found_in(known)
+        if known is None or (pace is None and width is None):
             if told is not None:
                 seen.told = None
                 yield LimitEnded(now, gate.name, now - seen.since)
             seen.since = now
-        elif told is None:
-            if now - seen.since < _SETTLES_WITHIN:
-                return
-            seen.told, seen.announced_at = found, now
-            yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not gate.circuit.limits.active)
-        elif now - seen.announced_at >= _NOT_BEFORE and _is_another(*_compared(found, told)):
+            return
+        if known.why in _BY_REFUSALS:
+            seen.when_shut = known.accepted
+        is_shut = known.accepted == seen.when_shut
+        if is_shut and not gate.held_by_limit:
+            return  # the next look finds it open, or held
+        found = replace(known, pace=None, width=0) if is_shut else replace(known, pace=pace, width=width)
+        if told is None:
+            if now - seen.since >= _SETTLES_WITHIN:
+                seen.told, seen.announced_at = found, now
+                until = found.next_at if is_shut else None
+                yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not limits.active, until=until)
+        elif now - seen.announced_at >= _NOT_BEFORE and not is_shut and _is_another(*_compared(found, told)):
             seen.told, seen.announced_at = found, now
             yield LimitMoved(now, gate.name, found.pace, found.width, found.why, told.pace, told.width)
 

@@ -84,7 +84,7 @@ class Reminders:
                 continue
             if hold.reminder_due(self._hold_warn_after) <= now:
                 hold.announced(now)
-                events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, hold.since, _next_try(assignment)))
+                events.append(HoldContinued(now, assignment.source, assignment.plan.reasons, hold.since, _next_try(assignment, now)))
             self._plan(hold.reminder_due(self._hold_warn_after))
         return events
 
@@ -106,11 +106,13 @@ class Reminders:
         self.pending = True
 
 
-def _next_try(assignment: Assignment) -> float | None:
-    """Return when the last of what holds it will admit a probe; None means that not only circuits and failures hold it."""
+def _next_try(assignment: Assignment, now: float) -> float | None:
+    """Return when the last of what holds it will admit a message; None means that not only circuits, limits and failures hold it."""
     if assignment.stopped:
         return None
     times = [gate.circuit.next_deadline() for gate in assignment.needed if gate.shut]
+    limits = [gate.circuit.limits.next_at(now) for gate in assignment.needed if gate.held_by_limit]
+    times += [now if at is None else at for at in limits]  # without a time a message is asking just now
     if assignment.results.suspected:
         times.append(assignment.results.next_try)
     known = [time for time in times if time is not None]

@@ -84,7 +84,7 @@ from holdgate.runtime.wording import lasting, many, one_line, sources
 
 if TYPE_CHECKING:
     from holdgate.runtime.folding import Folding
-    from holdgate.runtime.outages import Outages
+    from holdgate.runtime.outages import Line, Outages
 
 
 def words(event: AnyEvent) -> tuple[int, str]:
@@ -460,6 +460,10 @@ def _is_of_many(event: AnyEvent) -> TypeGuard[HandlerStuck | MessageSkipped]:
     return isinstance(event, HandlerStuck) or (isinstance(event, MessageSkipped) and not event.by_operator)
 
 
+def _write(line: Line) -> None:
+    log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
+
+
 class Announcer:
     """Hands every event to the log, the spans, each observer and the control plane, in order.
 
@@ -495,9 +499,11 @@ class Announcer:
             self._write_folded(event)
             if isinstance(event, CircuitOpened):
                 self._folding.drop(event.name)  # the line of the outage counts them
-        told = [event for event in events if not _is_of_many(event)]
+            if isinstance(event, LimitBegan | LimitMoved):
+                self._outages.tell_later(event, _write)
+        told = [event for event in events if not _is_of_many(event) and not isinstance(event, LimitBegan | LimitMoved)]
         for line in self._outages.tell(told, words, asides=log.isEnabledFor(logging.DEBUG)):
-            log.log(line.level, "%s", one_line(line.text), extra=fields_of(line.of))
+            _write(line)
         for event in events:
             for observer in self._observers:
                 self._hand_to(observer, event)

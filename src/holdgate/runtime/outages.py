@@ -39,9 +39,10 @@ from holdgate.events import (
     SourceReleased,
     ThresholdExceeded,
 )
+from holdgate.flow.limiting import per_time
 from holdgate.flow.message import Source
 from holdgate.flow.plan import CIRCUIT
-from holdgate.runtime.wording import lasting, many, per_second, sources
+from holdgate.runtime.wording import lasting, many, sources
 
 
 class Line(NamedTuple):
@@ -105,6 +106,10 @@ class OutageFacts(Protocol):
 
     def ask_before(self, at: float) -> None:
         """Ask the brokers, so that the number is fresh at this monotonic second."""
+        ...
+
+    def ask(self, then: Callable[[], object]) -> None:
+        """Ask the brokers, and call `then` when they have answered, or do not within seconds."""
         ...
 
     def failed_with(self, dependency: str, at: float) -> str | None:
@@ -198,10 +203,13 @@ class Outages:
         lines += self._reminders(continued)
         return lines
 
+    def tell_later(self, event: LimitBegan | LimitMoved, write: Callable[[Line], object]) -> None:
+        """Write the line of a limit when the brokers have said how much waits: behind a limit nobody has asked them yet."""
+        kind = self._throttled_with.get(event.dependency)
+        self._facts.ask(lambda: write(Line(logging.INFO, self._limited(event, kind), (event,))))
+
     def _other(self, event: AnyEvent, words: Callable[[AnyEvent], tuple[int, str]]) -> Line:
         """Return the line of an event that is neither part of an outage nor of a hold."""
-        if isinstance(event, LimitBegan | LimitMoved):
-            return Line(logging.INFO, self._limited(event), (event,))
         if isinstance(event, LimitEnded):
             self._throttled_with.pop(event.dependency, None)
         self._operated(event)
@@ -277,14 +285,12 @@ class Outages:
             f" more as they succeed; {waits}"
         )
 
-    def _limited(self, event: LimitBegan | LimitMoved) -> str:
+    def _limited(self, event: LimitBegan | LimitMoved, kind: str | None) -> str:
         """Return the line about a limit that was found: how much it lets through, how much waits, and how long that takes."""
-        name = event.dependency
-        number, is_all = self._facts.waiting_for(name)
-        kind = self._throttled_with.get(name)
+        number, is_all = self._facts.waiting_for(event.dependency)
         waits = f"; {'' if is_all else 'at least '}{number:,} wait{'s' if number == 1 else ''}" if number else ""
-        lasts = f", about {lasting(number / event.pace)}" if number and event.pace else ""
-        return f"{limited(event)}{'' if kind is None else f' ({kind})'}{waits}{lasts}"
+        lasts = f", about {lasting(number / event.pace)}" if number and is_all and event.pace else ""
+        return f"{limited(event)}{'' if kind is None else f' ({kind})'}{_asks(event)}{waits}{lasts}"
 
     def _wait(self, name: str, outage: _Outage) -> str:
         number, is_all = self._facts.waiting_for(name)
@@ -425,10 +431,19 @@ def limited(event: LimitBegan | LimitMoved) -> str:
     return f"{lets}; it is only observed" if observed else lets
 
 
+def _asks(event: LimitBegan | LimitMoved) -> str:
+    """Return when it is asked whether it takes calls again. Empty if it takes some."""
+    if isinstance(event, LimitMoved) or event.width != 0:
+        return ""
+    return f", one message asks again{'' if event.until is None else f' in {lasting(event.until - event.at)}'}"
+
+
 def _many_calls(pace: float | None, width: int | None) -> str:
     if pace is not None:
-        return f"{per_second(pace)}/s"
-    return "any number of calls" if width is None else f"{many(width, 'call')} in parallel"
+        return per_time(pace)
+    if width is None:
+        return "any number of calls"
+    return f"{many(width, 'call')} in parallel" if width else "nothing"
 
 
 def partly_held(events: Sequence[MessagesHeld]) -> str:

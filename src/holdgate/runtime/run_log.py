@@ -315,6 +315,26 @@ class OutageFigures:
         for run_log in self._guard.run_logs:
             run_log.ask_before(at)
 
+    def ask(self, then: Callable[[], object]) -> None:
+        """Ask the brokers of all runs, and call `then` once: when all have answered, or after some seconds."""
+        waits = dict.fromkeys(run_log.ask() for run_log in self._guard.run_logs)
+
+        def answered(question: asyncio.Task[None]) -> None:
+            if waits and waits.pop(question, question) is None and not waits:
+                late.cancel()
+                then()
+
+        def is_late() -> None:
+            waits.clear()
+            then()
+
+        if not waits:
+            then()
+            return
+        late = asyncio.get_running_loop().call_later(_ANSWER_WITHIN, is_late)
+        for question in tuple(waits):
+            question.add_done_callback(answered)
+
     def failures_of(self, dependency: str) -> int:
         """Return the failed calls in the window of its circuit."""
         gate = self._guard.engine.gates.get(dependency)

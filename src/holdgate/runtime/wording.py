@@ -23,7 +23,6 @@ from holdgate.network import attribute
 
 _MINUTE = 60
 _HOUR = 3600
-_FOUR_DIGITS = 1000
 
 # Enough for a sentence, and too short for a document that a client quotes (characters).
 _TEXT_AT_MOST = 200
@@ -54,11 +53,6 @@ def lasting(seconds: float) -> str:
 def many(number: int, one: str, several: str = "") -> str:
     """Return a number with its noun: `1 call`, `1,500 calls`. `several` is the plural if it is not `one` with an s."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
-
-
-def per_second(pace: float) -> str:
-    """Return a number of calls a second, in three digits where that is enough: `9.8`, `0.0167`, `1200`."""
-    return f"{pace:.3g}" if pace < _FOUR_DIGITS else f"{pace:.0f}"
 
 
 # -- sources --------------------------------------------------------------------------------------------------------------------------

@@ -130,6 +130,9 @@ def limits(why: str, pace: float | None = 9.8, next_at: float | None = None, wid
         (limits("width", pace=None), "the next call when one has ended"),
         (limits("throttled", next_at=NOW + 40), "asks in 40s"),
         (limits("down", next_at=NOW), "asks now"),
+        (limits("pace", pace=0.2), "goes on, 12 a minute"),
+        (limits("rate", pace=100 / 3600, next_at=NOW + 40), "the next call in 40s"),
+        (limits("rate", pace=10.0, next_at=NOW + 0.1), "goes on, 10/s"),
     ],
 )
 def test_what_waits_for_a_limit_is_said(seen: LimiterSnapshot, next_one: str) -> None:
@@ -139,6 +142,16 @@ def test_what_waits_for_a_limit_is_said(seen: LimiterSnapshot, next_one: str) ->
     assert "◪ LIMITED" in text
     assert "1% refused" in text
     assert next_one in text
+
+
+def test_a_limit_that_lets_nothing_through_does_not_show_its_pace() -> None:
+    """It is the one of before, and the source is held. For a moment between two calls it is that of now."""
+    held = source(ORDERS, "limit:payments", since=NOW - 60, waiting=7)
+    shut = document(circuit(limits=limits("throttled", next_at=NOW + 40)), sources=(held,))
+    assert "lets nothing through, 1% refused" in shown(shut)
+    assert "9.8" not in shown(shut)
+    moment = document(circuit(limits=limits("throttled", next_at=NOW + 0.2)), sources=(source(waiting=7),))
+    assert "lets 9.8/s through, 1% refused" in shown(moment)
 
 
 def test_a_limit_that_nothing_waits_for_is_no_state() -> None:

@@ -14,12 +14,15 @@ from rich.text import Text
 
 from holdgate.cli.worker.fleet_table import next_for_all, render_fleet
 from holdgate.cli.worker.words import FINE, NONE, OVERRIDDEN, RAMP, SHUT, clean, colour, ordinal, plural, short, soon, waiting
-from holdgate.flow.explain import per_second
+from holdgate.flow.explain import lets_none
+from holdgate.flow.limiting import per_time
 from holdgate.flow.status import DependencyStatus, FleetShareStatus, SourceStatus, StatusDocument, is_limited
 
 # A terminal has some forty lines.
 _SOURCES_SHOWN = 15
 _LINE_AT_MOST = 300
+# What lets nothing go for longer is worth a word: an inbox bridges the rest (flow/limiting.py).
+_NOT_SOON = 5.0
 
 
 def render(document: StatusDocument, *, all_sources: bool = False) -> RenderableType:
@@ -123,8 +126,10 @@ def _limit(each: DependencyStatus) -> list[str]:
         return []
     lets = "would let" if limits["observed"] else "lets"
     parts: list[str] = []
-    if limits["pace"] is not None:
-        parts.append(f"{lets} {per_second(limits['pace'])}/s through")
+    if lets_none(each):
+        parts.append("lets nothing through")
+    elif limits["pace"] is not None:
+        parts.append(f"{lets} {per_time(limits['pace'])} through")
     elif limits["width"] is not None:
         parts.append(f"{lets} {limits['width']} in parallel through")
     return [*parts, f"{limits['waste']:.0%} refused"] if limits["refused"] else parts
@@ -149,15 +154,26 @@ def _next(document: StatusDocument, each: DependencyStatus) -> str:
     if each["next_try"] is not None:
         tries = f" ({ordinal(each['failed_tries'] + 1)})" if each["failed_tries"] else ""
         return f"probe {soon(each['next_try'] - document['at'])}{tries}"
-    limits = each["limits"]
-    if limits is not None and limits["why"] in {"throttled", "down"} and limits["next_start"] is not None:
-        return f"asks {soon(limits['next_start'] - document['at'])}"
+    starts = _next_start(document, each)
+    if starts is not None:
+        return starts
     if each["drain_seconds"] is not None and each["backlog"]:
         return f"drained in about {short(each['drain_seconds'])}"
     if is_limited(each):
-        pace = None if limits is None else limits["pace"]
-        return "the next call when one has ended" if pace is None else f"goes on, {per_second(pace)}/s"
+        pace = None if each["limits"] is None else each["limits"]["pace"]
+        return "the next call when one has ended" if pace is None else f"goes on, {per_time(pace)}"
     return "more after a good stage" if each["state"] == "half_open" else NONE
+
+
+def _next_start(document: StatusDocument, each: DependencyStatus) -> str | None:
+    """Return when its limit lets the next call start. None means soon, or that only a result lets it."""
+    limits = each["limits"]
+    if limits is None or limits["next_start"] is None:
+        return None
+    wait = limits["next_start"] - document["at"]
+    if limits["why"] in {"throttled", "down"}:
+        return f"asks {soon(wait)}"
+    return f"the next call {soon(wait)}" if wait >= _NOT_SOON else None
 
 
 def _failures(document: StatusDocument) -> Iterator[str]:

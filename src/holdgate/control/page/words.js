@@ -85,10 +85,15 @@ export function kindsOf(each) {
   return each.failed_with.map((kind) => `${clean(kind.error)} × ${count(kind.count)}`).join(", ");
 }
 
+// Why nothing starts although its circuit is closed, and what is far enough ahead to be said (seconds): an inbox bridges less.
+const REFUSES = ["throttled", "down"];
+const NOT_SOON = 5;
+
 // How many calls it takes, as far as that is known.
 function limitOf(each) {
   const limits = each.limits;
   if (!limits) return [];
+  if (letsNone(each)) return ["lets nothing through", `${percent(limits.waste)} refused`];
   const pace = limits.pace === null ? [] : [`${limits.observed ? "would let" : "lets"} ${rate(limits.pace)} through`];
   if (limits.width !== null && !pace.length) pace.push(`${limits.observed ? "would let" : "lets"} ${count(limits.width)} in parallel through`);
   return limits.refused ? [...pace, `${percent(limits.waste)} refused`] : pace;
@@ -99,8 +104,14 @@ function keysOf(each) {
   return each.keys?.held ? [`${count(each.keys.held)} ${each.keys.held === 1 ? "key" : "keys"} held`] : [];
 }
 
+// Whether it refuses all calls for so long that what needs it is held. Its numbers are then those of before.
+function letsNone(each) {
+  return !each.limits.observed && REFUSES.includes(each.limits.why) && each.held > 0;
+}
+
 function rate(pace) {
-  return `${Number(pace.toPrecision(3))}/s`;
+  const [number, unit] = pace >= 1 ? [pace, "/s"] : pace * 60 >= 1 ? [pace * 60, " a minute"] : [pace * 3600, " an hour"];
+  return `${Number(number.toPrecision(3))}${unit}`;
 }
 
 // What the window says; nothing below the minimum of calls.
@@ -119,7 +130,9 @@ export function nextOf(each, at) {
     return `probe ${soon(each.next_try - at)}${tries}`;
   }
   if (each.state === "open" && isLed(each)) return nextForAll(each.fleet, at);
-  if (["throttled", "down"].includes(each.limits?.why) && each.limits.next_start !== null) return `asks ${soon(each.limits.next_start - at)}`;
+  const next = each.limits?.next_start ?? null;
+  if (REFUSES.includes(each.limits?.why) && next !== null) return `asks ${soon(next - at)}`;
+  if (next !== null && next - at >= NOT_SOON) return `the next call ${soon(next - at)}`;
   if (each.drain_seconds !== null && each.backlog) return `drained in about ${short(each.drain_seconds)}`;
   if (isLimited(each)) return each.limits.pace === null ? "the next call when one has ended" : `goes on, ${rate(each.limits.pace)}`;
   return each.state === "half_open" ? "more after a good stage" : NONE;
@@ -267,6 +280,7 @@ const EVENTS = {
 
 function letThrough(pace, width) {
   if (pace !== null) return `${rate(pace)} through`;
+  if (width === 0) return "nothing through";
   return width === null ? "any number of calls through" : `${count(width)} in parallel through`;
 }
 
