@@ -32,8 +32,6 @@ from holdgate.core import (
     TimeWindow,
 )
 from holdgate.core.outcomes import VERDICTS
-from holdgate.core.outcomes import VERDICTS
-from holdgate.core.outcomes import VERDICTS
 from holdgate.core.permits import LIVE
 from holdgate.errors import SettingsError
 

@@ -18,8 +18,6 @@ import holdgate.errors
 import holdgate.http
 from holdgate.core import Classifier, Outcome
 from holdgate.core.outcomes import VERDICTS, MessageCounts
-from holdgate.core.outcomes import VERDICTS, MessageCounts
-from holdgate.core.outcomes import VERDICTS, MessageCounts
 from holdgate.errors import CallNotPermitted, HoldgateError, Reject, SettingsError
 
 
@@ -334,36 +332,6 @@ def test_the_end_of_an_iterator_is_a_mistake_of_the_program(error: BaseException
     """`next(...)` that finds nothing opened a circuit: on its way out of a coroutine Python makes a RuntimeError of it."""
     assert Classifier().classify(error) is Outcome.IGNORED
     assert Classifier().classify(RuntimeError("connection is closed")) is Outcome.FAILURE
-
-
-def test_only_a_success_and_a_failure_are_verdicts() -> None:
-    """A refusal for now shows no failure and no health, and what is ignored shows nothing."""
-    assert set(Outcome) - set(VERDICTS) == {Outcome.THROTTLED, Outcome.IGNORED}
-
-
-def test_a_message_that_comes_again_and_succeeds_is_no_first_success() -> None:
-    """It is counted among the successes, and as one that recovered."""
-    counts = MessageCounts()
-    counts.voted()
-    counts.succeeded()
-    counts.recovered()
-    counts.succeeded()
-    assert (counts.failures, counts.successes, counts.recoveries, counts.first_successes) == (1, 2, 1, 1)
-
-
-def test_only_a_success_and_a_failure_are_verdicts() -> None:
-    """A refusal for now shows no failure and no health, and what is ignored shows nothing."""
-    assert set(Outcome) - set(VERDICTS) == {Outcome.THROTTLED, Outcome.IGNORED}
-
-
-def test_a_message_that_comes_again_and_succeeds_is_no_first_success() -> None:
-    """It is counted among the successes, and as one that recovered."""
-    counts = MessageCounts()
-    counts.voted()
-    counts.succeeded()
-    counts.recovered()
-    counts.succeeded()
-    assert (counts.failures, counts.successes, counts.recoveries, counts.first_successes) == (1, 2, 1, 1)
 
 
 def test_only_a_success_and_a_failure_are_verdicts() -> None:
