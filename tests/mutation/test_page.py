@@ -45,7 +45,7 @@ def test_an_argument_is_for_its_file_alone() -> None:
 
 def test_an_argument_by_kind_is_for_every_file() -> None:
     """Three points stand for any text, and the rest is as it is written."""
-    known = [Argument("….__init__: `self.… = False` → `self.… = None`", "as false", ANY_FILE)]
+    known = [Argument("….__init__: `self.… = False… → `self.… = None", "as false", ANY_FILE)]
     assert argued("core/a.py", "A.__init__: `self.is_b = False` → `self.is_b = None`", known) is known[0]
     assert argued("flow/b.py", "B.__init__: `self._c = False` → `self._c = None`", known) is known[0]
     assert argued("flow/b.py", "B.__init__: `self._c = False` → `self._c = True`", known) is None
