@@ -161,7 +161,6 @@ def test_old_news_is_no_wall() -> None:
     """Where none was refused before, a call from before the last decision sets none."""
     width = Width(Budget(), None, is_sought=False)
     width.seek(20)
-    width.accept(10, 0, 0.1)
     width.lower(15)
     assert width.current == 20
 
