@@ -79,6 +79,14 @@ def _one(diary: Diary) -> Diary:
     return diary
 
 
+def _starts_to_ramp(diary: Diary) -> int:
+    before, count = diary.pace.experiments, 0
+    while diary.pace.experiments == before:
+        _one(diary)
+        count += 1
+    return count
+
+
 # -- while nothing is refused ---------------------------------------------------------------------------------------------------------
 
 
@@ -229,3 +237,181 @@ def test_it_begins(let_in: int, seconds: float, first: float | None, then: float
         _one(diary)
     diary.burst(30, 0.05).refuse(0.25)
     assert _same(diary.rates, [first, then])
+
+
+def test_refusals_before_anything_was_known_are_no_border() -> None:
+    """A guess was measured on, and its ramp banned. What it had reached before the first of all refusals is not known, so it stays."""
+    diary = Diary().burst(3, 2.0).refuse(0.5).climb_to(1.5 * 0.46061538).refuse(60.0)
+    assert _same(diary.rates, [0.46061538, 0.59766299])
+    assert _starts_to_ramp(diary) == 639
+
+
+def test_what_was_excused_was_not_let_in() -> None:
+    """It is counted from the first start on, also if that was refused by chance; and so many less were let in."""
+    first = Diary().burst(1, 5.0)
+    first.pace.excuse(1)
+    assert _same(first.burst(12, 0.1).refuse(0.25).rates, [1.5247222])
+    some = Diary().burst(10, 0.1)
+    some.pace.excuse(5)
+    assert _same(some.burst(10, 0.1).refuse(0.25).rates, [4.6573333])
+
+
+def test_bans_before_anything_is_known() -> None:
+    """Half of what was let in, a quarter, an eighth; and what is let in then is measured as at first."""
+    diary = Diary().burst(20, 0.01).refuse(100.0).burst(10, 0.01).refuse(100.0).burst(10, 0.01).refuse(100.0)
+    assert _starts_to_ramp(diary) == 208
+    diary.burst(30, 0.05).refuse(0.25)
+    assert _same(diary.rates, [52.5, 26.262878, 13.137756, 13.304803])
+
+
+def test_ramps_that_came_far() -> None:
+    """Twice in a row to 1.8 times the pace: then the third is measured, and the fourth is the first of two again."""
+    diary = Diary().found(10.0)
+    for _ in range(5):
+        diary.climb_to(1.8 * diary.pace._base).refuse(0.25)
+    assert _same(diary.rates, [10.123358, 10.239471, 11.815841, 11.808795, 11.801987])
+
+
+# -- and what it cost -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ban_is_paid_for() -> None:
+    """Twenty times as long as it has lasted, at half of the pace and with half of the climb, before the next ramp."""
+    diary = Diary().found(10.0)
+    diary.run(10.0)
+    diary.refuse(30.0)
+    assert _starts_to_ramp(diary) == 4079
+    assert diary.rate == pytest.approx(8.9282749, rel=1e-6)
+
+
+def test_a_shut_that_a_burst_explains_has_cost_nothing() -> None:
+    """A ramp had used up more than was missed in it, so the next one comes after eight seconds as always."""
+    diary = Diary().found(100.0).climb_to(1000.0).refuse(5.0)
+    assert _same(diary.rates, [719.25031])
+    assert _starts_to_ramp(diary) == 5871
+
+
+def test_a_ramp_that_lets_in_more_for_long_shows_a_faster_service() -> None:
+    """Half as much again as its pace was let in, the shut counted, and that was no burst."""
+    assert _same(Diary().found(10.0).climb_to(200.0).refuse(8.0).rates, [149.84924])
+
+
+def test_what_was_paid_for_is_no_guess() -> None:
+    """The next refusal at the pace yields as any other, and measures nothing."""
+    diary = Diary().found(10.0)
+    diary.run(10.0)
+    assert _same(diary.refuse(12.0).burst(62, 0.16).refuse(0.25).rates, [8.558617, 7.7115548])
+
+
+def test_refusals_by_chance_at_the_pace_put_no_ramp_off() -> None:
+    """They are no price of a ramp."""
+    diary = Diary().found(10.0)
+    diary.run(3.0)
+    for _ in range(6):
+        diary.pace.excuse(1)
+    diary.run(2.0)
+    diary.refuse(0.25)
+    assert _starts_to_ramp(diary) == 211
+
+
+def test_one_an_hour_is_the_slowest() -> None:
+    """Three calls in six hours are taken for that."""
+    assert Diary().burst(3, 7200.0).refuse(1.0).rates == [1 / 3600]
+
+
+# -- time that teaches nothing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "climbs"), [(95.0, True), (105.0, False)])
+def test_ten_intervals_without_a_start_are_sleep(seconds: float, climbs: bool) -> None:
+    """At one in ten seconds these are a hundred seconds."""
+    diary = _one(Diary().found(0.1))
+    before = diary.rate
+    diary.pace.start(diary.pace._last + seconds, 1, is_pressed=True)
+    assert (diary.rate > before) is climbs
+
+
+@pytest.mark.parametrize(("late", "climbs"), [(0.5, True), (1.5, False)])
+def test_a_call_that_did_not_wait_teaches_something_if_it_is_hardly_late(late: float, climbs: bool) -> None:
+    """By less than an interval of the pace."""
+    diary = _one(Diary().found(1.0))
+    before = diary.rate
+    diary.pace.start(diary.pace.next_at() + late, 1, is_pressed=False)
+    assert (diary.rate > before) is climbs
+
+
+def test_a_fifth_of_a_measurement_may_be_idle() -> None:
+    """Nearly a second of four had no demand: what was let in is of the other three."""
+    diary = Diary().burst(12, 0.1).refuse(0.25).burst(10, 0.2)
+    diary.now += 0.7
+    diary.pace.start(diary.now, 1, is_pressed=False)
+    assert _same(diary.burst(10, 0.2).refuse(0.25).rates, [4.99, 5.135991])
+
+
+def test_an_opening_in_the_moment_of_the_last_says_nothing() -> None:
+    """No time has passed in which calls could be let in."""
+    diary = Diary()
+    diary.pace.restore(5.0, 2.0)
+    diary.pace.reopen(5.0, 0.2, 5.0)
+    assert diary.rate == 2.0
+
+
+def test_it_goes_back_to_a_pace() -> None:
+    """Also from none, however small; and where it is already, it stays, and does not look for more."""
+    unknown = LearnedPace()
+    unknown.restore(5.0, 0.5)
+    assert unknown.rate == 0.5
+    diary = Diary().found(10.0)
+    before = diary.rate
+    diary.pace.restore(diary.now, before)
+    _one(_one(diary))
+    assert before < diary.rate < 1.01 * before
+
+
+# -- alone in front of a bucket -------------------------------------------------------------------------------------------------------
+
+
+class _Bucket:
+    """Tokens that come back at a rate, up to a burst."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = self._tokens = burst
+        self._at = 0.0
+
+    def lets_in(self, diary: Diary) -> bool:
+        """Have a call started, and take its token."""
+        diary.pace.start(diary.now, 1, is_pressed=True)
+        self._tokens, self._at = min(self._burst, self._tokens + (diary.now - self._at) * self._rate), diary.now
+        has_token = self._tokens >= 1
+        self._tokens -= has_token
+        return has_token
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "rates"),
+    [
+        (0.2, 1, [None, 0.12860825, 0.13875507, 0.15739482, 0.15683511, 0.19693262, 0.19693262]),
+        (1.0, 1, [0.57142857, 0.65948078, 0.75435505, 0.75438138, 0.97108404, 0.97108404, 0.97108404]),
+        (2.0, 20, [15.801667, 2.2789322, 2.1742963, 1.9070018, 1.6809154, 2.0843444, 2.0031721, 2.0031721]),
+        (10.0, 10, [8.1654545, 9.653878, 9.4560574, 10.288159, 10.00476, 10.00476, 10.00476]),
+    ],
+)
+def test_alone_it_finds_the_limit_and_stays(rate: float, burst: float, rates: list[float | None]) -> None:
+    """A little under it without a burst, and at it with one. From then on its ramps are refused, and change nothing."""
+    diary, bucket = Diary(), _Bucket(rate, burst)
+    while len(diary.rates) < len(rates):
+        diary.now = max(diary.now, diary.pace.next_at())
+        if not bucket.lets_in(diary):
+            began, wait = diary.now, 0.25
+            diary.pace.refuse(1)
+            diary.now += wait
+            while not bucket.lets_in(diary):
+                diary.pace.refuse(1)
+                wait *= 2
+                diary.now += wait
+            diary.pace.reopen(diary.now, diary.now - began, diary.now)
+            diary.rates.append(diary.pace.rate)
+        if diary.pace.rate is None:
+            diary.now += 0.01
+    assert _same(diary.rates, rates)
