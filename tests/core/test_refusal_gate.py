@@ -28,8 +28,18 @@ def _refused_at(gate: RefusalGate, asks: int, retry_after: float | None = None, 
 
 
 def test_open_gate_limits_nothing() -> None:
-    """Nothing was refused, so any number may start."""
-    assert _gate().free(0.0) is None
+    """Nothing was refused, so any number may start, and nobody asks."""
+    gate = _gate()
+    assert gate.free(0.0) is None
+    assert (gate.is_shut, gate.is_down, gate.shut_at, gate.asking, gate.asked) == (False, False, 0.0, 0, 0)
+    gate.shut(0.0, is_down=False)
+    gate.ask(7, 0.25)
+    assert (gate.asking, gate.asked) == (7, 7)
+    gate.forget(7)
+    assert (gate.asking, gate.asked) == (0, 7)
+    gate.ask(8, 0.5)
+    gate.open(0.75)
+    assert (gate.free(0.75), gate.asking, gate.asked) == (None, 0, 0)
 
 
 def test_waits_double_and_then_fall_on_round_minutes() -> None:
@@ -68,6 +78,7 @@ def test_the_first_wait_is_an_interval_of_the_pace() -> None:
     assert _refused_at(_gate(), 1, pace=0.25) == [4.0]
     assert _refused_at(_gate(), 1, pace=0.0025) == [60.0]
     assert _refused_at(_gate(), 1, pace=10.0) == [0.25]
+    assert _refused_at(_gate(), 1, pace=20.0) == [0.125]
     assert _refused_at(_gate(), 1, pace=1000.0) == [0.05]
 
 
@@ -79,6 +90,7 @@ def test_a_pace_of_one_an_hour_is_taken_for_one_a_minute() -> None:
 def test_marks_begin_above_half_a_minute() -> None:
     """Half a minute itself is waited for as it is."""
     assert _refused_at(_gate(), 2, pace=1 / 30) == [30.0, 60.0]
+    assert _refused_at(_gate(), 1, pace=1 / 30.5) == [60.0]
 
 
 def test_marks_are_counted_from_the_shut() -> None:
