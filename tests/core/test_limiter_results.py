@@ -158,7 +158,7 @@ def test_a_silence_that_is_old_news_is_a_silence() -> None:
     """It began before the cap was found, and ends minutes later. Until the next result nothing more is sent into it."""
     limiter = _wide()
     old = limiter.start(10.0)
-    tokens = [limiter.start(10.1) for _ in range(9)]
+    tokens = [limiter.start(10.1) for _ in range(4)]
     limiter.end(tokens.pop(), THROTTLED, 10.1, 10.12)
     for token in tokens:
         limiter.give_back(token, 10.2)
