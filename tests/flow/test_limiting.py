@@ -10,6 +10,7 @@ import pytest
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open, parallel, positions, returned, run_of
 
 from holdgate.core import LimiterSnapshot, Limits, Outcome
+from holdgate.flow import limiting
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import LimitBegan, LimitEnded, LimitMoved, SourceHeld, SourceReleased
 
@@ -350,3 +351,23 @@ def test_a_limiter_that_begins_to_limit_nothing_lets_all_go(scripted: Stage) -> 
     Scripted.now.may = Scripted.now.at = None
     scripted.turn(later=0.1)
     assert len(scripted.start_all()) == 4
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(30.0, False), (59.5, False), (60.5, True)])
+def test_a_source_is_held_where_a_start_is_a_minute_away(seconds: float, held: bool) -> None:
+    """However long the worker has run before. What is shorter an inbox bridges."""
+    stage = limited(Limits(rate=1, per=seconds, adaptive=False))
+    stage.turn(later=1000.0)
+    stage.receive(3)
+    stage.end(stage.start(), returned())
+    stage.turn()
+    assert stage.run.plan.of(ORDERS).held is held
+
+
+@pytest.mark.parametrize(
+    ("found", "told", "is_another"),
+    [(15.0, 10.0, True), (14.9, 10.0, False), (10.0, 15.0, True), (10.1, 15.0, False), (None, None, False), (None, 1.0, True)],
+)
+def test_half_as_much_again_or_a_third_less_is_another_limit(found: float | None, told: float | None, is_another: bool) -> None:
+    """A limit is found by trying, and moves all the time."""
+    assert limiting._is_another(found, told) is is_another
