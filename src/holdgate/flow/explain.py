@@ -346,7 +346,7 @@ def _limited(document: StatusDocument, dependency: DependencyStatus) -> str:
 
 def per_second(pace: float) -> str:
     """Return a number of calls a second in three digits at most."""
-    return f"{pace:.3g}" if pace < 1000 else f"{pace:.0f}"  # noqa: PLR2004 - three digits
+    return f"{pace:.3g}" if pace < 999.5 else f"{pace:.0f}"  # noqa: PLR2004 - from there on three digits round to "1e+03"
 
 
 def _ramping(dependency: DependencyStatus) -> str:
