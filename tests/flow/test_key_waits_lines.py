@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.stage import ORDERS
+from tests.flow.stage import ORDERS, own_failure
 from tests.flow.tenants import Tenants
 from tests.flow.test_key_waits import waiting
 
 from holdgate.core import Outcome, Told
 from holdgate.flow.key_waits import KeyLine, KeyWaits
+from holdgate.flow.policy import RetryPolicy
 from holdgate.flow.waiting import Waiting
 
 
@@ -149,3 +150,16 @@ def test_a_source_whose_messages_may_pass_each_other_is_not_held() -> None:
     assert stage.start_all() == []
     stage.turn()
     assert not stage.run.plan.of(ORDERS).held
+
+
+@pytest.mark.parametrize(("backoff", "deadline"), [(3.0, 3.0), (20.0, 10.0)])
+def test_the_engine_wakes_for_a_key_or_for_a_retry_whichever_is_first(backoff: float, deadline: float) -> None:
+    """One message waits for its key for ten seconds, and another one for its next attempt."""
+    retry = RetryPolicy(attempts=5, initial_backoff=backoff, multiplier=1.0, max_backoff=backoff, jitter=0.0)
+    stage = Tenants(retry=retry)
+    stage.hold("a")
+    stage.come("a", "b")
+    (delivery,) = stage.start_all()
+    stage.end(delivery, own_failure())
+    stage.turn()
+    assert stage.engine.next_deadline() == pytest.approx(deadline)
