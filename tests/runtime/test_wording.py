@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from holdgate import Partition, Queue
-from holdgate.runtime.wording import kind_of, lasting, many, sources, steps, text_of, whereabouts
+from holdgate.runtime.wording import kind_of, lasting, many, per_second, sources, steps, text_of, whereabouts
 
 HERE = Path(__file__).name
 
@@ -194,3 +194,11 @@ def test_where_only_libraries_show_the_cause_knows_the_place() -> None:
         wrapped.__cause__ = end
     assert whereabouts(wrapped).startswith("test_wording.py:")
     assert whereabouts(RuntimeError()) == "an unknown place"
+
+
+@pytest.mark.parametrize(
+    ("pace", "text"), [(0.01666, "0.0167"), (9.8, "9.8"), (999.4, "999"), (999.5, "1000"), (999.6, "1000"), (1234.5, "1234")]
+)
+def test_trap_a_pace_of_nearly_a_thousand_is_1e_03(pace: float, text: str) -> None:
+    """Three digits where that is enough, and no exponent."""
+    assert per_second(pace) == text

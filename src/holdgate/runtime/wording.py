@@ -23,7 +23,7 @@ from holdgate.network import attribute
 
 _MINUTE = 60
 _HOUR = 3600
-_FOUR_DIGITS = 1000
+_FOUR_DIGITS = 999.5  # from here on three digits are rounded to "1e+03"
 
 # Enough for a sentence, and too short for a document that a client quotes (characters).
 _TEXT_AT_MOST = 200
