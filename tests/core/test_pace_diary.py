@@ -228,7 +228,7 @@ def test_it_was_shut(seconds: float, rates: list[float]) -> None:
     ],
 )
 def test_it_begins(let_in: int, seconds: float, first: float | None, then: float) -> None:
-    """So many calls, a tenth of a second apart, and a shut of so many seconds. Then it starts up to its next ramp, and thirty more are let in."""
+    """So many calls, a tenth of a second apart, and a shut of so many seconds. Then it starts up to its ramp, and thirty are let in."""
     diary = Diary().burst(let_in, 0.1).refuse(seconds)
     before = diary.pace.experiments
     for _ in range(400):
@@ -240,7 +240,7 @@ def test_it_begins(let_in: int, seconds: float, first: float | None, then: float
 
 
 def test_refusals_before_anything_was_known_are_no_border() -> None:
-    """A guess was measured on, and its ramp banned. What it had reached before the first of all refusals is not known, so it stays."""
+    """A guess was measured on, and its ramp banned. What it had reached at the first of all refusals is not known, so it stays."""
     diary = Diary().burst(3, 2.0).refuse(0.5).climb_to(1.5 * 0.46061538).refuse(60.0)
     assert _same(diary.rates, [0.46061538, 0.59766299])
     assert _starts_to_ramp(diary) == 639

@@ -180,7 +180,12 @@ def test_a_wait_is_in_the_past_in_every_state_but_open() -> None:
     closed = Situation(0.0)
     is_open = closed.opened(Reason.FAILURE_RATE, 10.0, Asked(10.0, 10.0, 0.5), SETTINGS)
     assert (closed.asked, closed.until, is_open.until) == (None, -inf, 14.0)
-    ended = is_open.waited(), is_open.waited().closed(Trigger.RECOVERED, 20.0), is_open.closed(Trigger.RESET, 20.0), is_open.led(20.0, SETTINGS)
+    ended = (
+        is_open.waited(),
+        is_open.waited().closed(Trigger.RECOVERED, 20.0),
+        is_open.closed(Trigger.RESET, 20.0),
+        is_open.led(20.0, SETTINGS),
+    )
     assert {it.until for it in ended} == {-inf}
 
 

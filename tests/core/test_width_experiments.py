@@ -120,7 +120,21 @@ def test_an_arm_has_sixteen_calls_at_least(level: int, arms: Trace) -> None:
 def test_at_one_in_flight_only_more_is_tried() -> None:
     """And after longer and longer pauses, up to four trials long: nothing is gained, and nothing can be saved."""
     trace = Full(1, seconds=_gaining(0.0)).run(1500)
-    assert trace == [(1, 17), (2, 32), (1, 97), (2, 32), (1, 161), (2, 32), (1, 225), (2, 32), (1, 289), (2, 32), (1, 289), (2, 32), (1, 230)]
+    assert trace == [
+        (1, 17),
+        (2, 32),
+        (1, 97),
+        (2, 32),
+        (1, 161),
+        (2, 32),
+        (1, 225),
+        (2, 32),
+        (1, 289),
+        (2, 32),
+        (1, 289),
+        (2, 32),
+        (1, 230),
+    ]
 
 
 @pytest.mark.parametrize("share", [0.16, 0.49])
@@ -180,7 +194,8 @@ def test_nearly_all_of_it_twice_begins_to_grow_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "rounds"), [(38, [(38, 77), (33, 76), (38, 152)]), (60, [(39, 79), (60, 121), (52, 120)]), (1000, [(39, 79), (78, 157), (156, 152)])]
+    ("most", "rounds"),
+    [(38, [(38, 77), (33, 76), (38, 152)]), (60, [(39, 79), (60, 121), (52, 120)]), (1000, [(39, 79), (78, 157), (156, 152)])],
 )
 def test_no_growth_goes_over_the_users_number(most: int, rounds: Trace) -> None:
     """Neither the first one nor a doubling: a round there is the last, and then it is tried whether less would do."""
@@ -237,7 +252,7 @@ def test_how_much_is_nearly_all_of_it(share: float, grows: bool) -> None:
 
 
 def test_halves_that_contradict_each_other_say_nothing() -> None:
-    """Something else has changed between them. The width stays, and the next trials are twice as long and four times; then shorter again."""
+    """Something else has changed between them. The width stays, and the next trials are twice as long and four times; then shorter."""
     slow = [range(82, 162), range(483, 643), range(1284, 1604), range(2244, 5000)]
     full = Full(20)
     full.seconds = lambda level: 0.1 * (level / 20 if any(full.calls in each for each in slow) else 1.0)

@@ -18,6 +18,7 @@ HERE = "No message waits in this process."
 UNNEEDED = "No source needs it."
 TRIED = "with one call. If that succeeds, the work comes back 1, 2, 4 ... at a time."
 WELL = "payments is well: its circuit is closed."
+LIMITED = "answers, but takes fewer calls than there are: its circuit is closed."
 
 
 def limits(**fields: object) -> LimiterSnapshot:
@@ -59,7 +60,7 @@ HOLDS = (given(ORDERS, NOW + 60), given("orders", None, reason="more"), given("e
                 sources=(source(needs=("payments", "email")),),
             ),
             (
-                "orders[3] is not held. email answers, but takes fewer calls than there are: its circuit is closed. email is given 1 call in "
+                f"orders[3] is not held. email {LIMITED} email is given 1 call in "
                 "parallel, after it has refused 1.0% of its calls. The next call starts when one has ended. "
                 f"{WELL} payments is given 2.5 calls a second. The next call starts in 1 second. {HERE}"
             ),
@@ -86,15 +87,15 @@ HOLDS = (given(ORDERS, NOW + 60), given("orders", None, reason="more"), given("e
         (
             document(circuit(), sources=(source(),), backlog=waits(100, readable=40, blocked_for=90.0)),
             (
-                "orders[3] is not held. No message waits in this process, and 100 at the broker in all. An open transaction of a producer has "
-                "kept 60 of them back for 1 minute: they cannot be read before it ends."
+                "orders[3] is not held. No message waits in this process, and 100 at the broker in all. An open transaction of a producer "
+                "has kept 60 of them back for 1 minute: they cannot be read before it ends."
             ),
         ),
         (
             document(circuit(), sources=(source(partly=PartlyWaiting(True, {"payments": 2, "email": 1, "search": 1}, 1, "odd")),)),
             (
-                "orders[3] is not held. Of its messages these wait: 2 messages for payments, 1 message for email and 1 message for search, and "
-                f"1 behind them, because they have the same key. The others wait, too (odd). {WELL} {HERE}"
+                "orders[3] is not held. Of its messages these wait: 2 messages for payments, 1 message for email and 1 message for search, "
+                f"and 1 behind them, because they have the same key. The others wait, too (odd). {WELL} {HERE}"
             ),
         ),
     ],
@@ -152,14 +153,14 @@ def test_a_source_is_told_word_by_word(found: StatusDocument, text: str) -> None
         (
             document(circuit(limits=limits(refused=1, accepted=0, next_at=NOW + 0.5))),
             (
-                "payments answers, but takes fewer calls than there are: its circuit is closed. payments is given 2.5 calls a second, after it "
+                f"payments {LIMITED} payments is given 2.5 calls a second, after it "
                 f"has refused 100.0% of its calls. The next call starts within a second. {UNNEEDED}"
             ),
         ),
         (
             document(circuit(limits=limits(refused=2, why="throttled"))),
             (
-                "payments answers, but takes fewer calls than there are: its circuit is closed. payments is given 2.5 calls a second, after it "
+                f"payments {LIMITED} payments is given 2.5 calls a second, after it "
                 f"has refused 2.0% of its calls. It has refused a call, and one message asks again in 1 second. {UNNEEDED}"
             ),
         ),
@@ -173,8 +174,8 @@ def test_a_source_is_told_word_by_word(found: StatusDocument, text: str) -> None
         (
             document(OPEN, last=opened(Reason.RETRY_AFTER)),
             (
-                f"payments has counted as down for 14 minutes, because the server asked for a wait. It is tried again in 22 seconds, {TRIED} "
-                f"{UNNEEDED}"
+                f"payments has counted as down for 14 minutes, because the server asked for a wait. It is tried again in 22 seconds, "
+                f"{TRIED} {UNNEEDED}"
             ),
         ),
     ],
