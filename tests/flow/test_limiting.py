@@ -303,6 +303,42 @@ def test_a_limit_that_is_found_is_announced_once(scripted: Stage) -> None:
     ]
 
 
+def test_what_only_a_result_lets_go_holds_no_source(scripted: Stage) -> None:
+    """After a silence one call goes alone until it ends, and nobody knows when that is: it may be in a moment."""
+    Scripted.now.may, Scripted.now.at = 0, None
+    Scripted.now.seen = replace(Scripted.now.seen, why="throttled")
+    scripted.turn()
+    assert not scripted.run.plan.of(ORDERS).held
+
+
+def test_nothing_is_kept_of_a_limit_that_was_over_before_it_was_announced(scripted: Stage) -> None:
+    """There may be many of them in a year."""
+    Scripted.now.shut(at=0.25)
+    scripted.turn()
+    scripted.gates[0].circuit.set_limits(None, scripted.now)
+    scripted.turn()
+    assert scripted.engine._circuit_changes._limits.seen == {}
+
+
+def test_news_of_a_limit_goes_by_its_own_time(scripted: Stage) -> None:
+    """However long the worker has run before. When it is over and that was announced, nothing is kept of it."""
+    scripted.turn(later=1000.0)
+    Scripted.now.shut(at=1000.25)
+    scripted.turn()
+    Scripted.now.opened(pace=50.0)
+    scripted.turn(later=9.0)
+    assert not [event for event in scripted.events() if isinstance(event, LimitBegan)]
+    scripted.turn(later=1.0)
+    scripted.gates[0].circuit.set_limits(None, scripted.now)
+    scripted.turn()
+    scripted.turn()
+    assert [event for event in scripted.events() if isinstance(event, LimitBegan | LimitEnded)] == [
+        LimitBegan(1010.0, "payments", 50.0, 4, "pace"),
+        LimitEnded(1010.0, "payments", 10.0),
+    ]
+    assert scripted.engine._circuit_changes._limits.seen == {}
+
+
 def test_a_width_without_a_pace_is_announced_as_well(scripted: Stage) -> None:
     """A pace that is found later is another limit."""
     fake = Scripted.now
