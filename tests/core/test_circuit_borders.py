@@ -14,6 +14,8 @@ from holdgate.core import (
     RampSettings,
     Rejected,
     State,
+    ThresholdExceeded,
+    TimeWindow,
 )
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.core.outcomes import Told
@@ -122,3 +124,13 @@ def test_after_a_fleet_a_ramp_is_as_careful_as_its_relapses_say() -> None:
     circuit.guide(None, now + 2.0)
     assert circuit._half_open is not None
     assert circuit._half_open.ramp._lasts >= 5.0
+
+
+def test_an_observed_outage_is_over_when_its_window_of_time_is_empty() -> None:
+    """The next one is news again."""
+    circuit = Circuit("payments", CircuitSettings(window=TimeWindow(10)))
+    circuit.observe(0.0)
+    for now in (1.0, 20.0):
+        calls(circuit, "FFFFFF", now)
+        calls(circuit, "S", now + 1.0)
+    assert [each.at for each in circuit.take_events() if isinstance(each, ThresholdExceeded)] == [1.0, 20.0]

@@ -17,7 +17,7 @@ SLOW = 0.1
 # So long, in seconds, a mutant is shown to the tests of its own module, those that noticed most first, and then the quickest: a limiter has
 # worlds of a second each, and fifteen seconds for each mutant that none of them notices would be hours. Then to those of other modules.
 OWN = 2.0
-OTHERS = 0.3
+OTHERS = 1.0
 
 
 class Evidence:
