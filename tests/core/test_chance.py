@@ -66,6 +66,12 @@ def test_the_first_refusals_are_those_of_a_limit() -> None:
     assert test.size == SIZES[0]
 
 
+def test_a_slow_pace_has_not_fallen() -> None:
+    """There is none that it has fallen from."""
+    chance = ChanceRefusals()
+    assert [_refused(chance, 0.1) for _ in range(FIRST_AFTER - 1)] == [None] * (FIRST_AFTER - 1)
+
+
 def test_where_no_pace_is_known_nothing_is_tested() -> None:
     """A test would disturb what is measured. As soon as there is a pace, it is time."""
     chance = ChanceRefusals()
@@ -218,6 +224,51 @@ def test_refusals_that_come_in_a_row_are_doubted() -> None:
     assert chance.test is not None
     assert chance.test.size == SIZES[-1]
     assert chance.is_known
+
+
+@pytest.mark.parametrize(("share", "let_in"), [(0.003, 40), (0.01, 19), (0.02, 10), (0.05, 4), (0.1, 2), (0.25, 1), (0.5, 1)])
+def test_calls_that_are_let_in_take_the_doubt_away(share: float, let_in: int) -> None:
+    """After three refusals on end a fourth is excused if so many came between: the more, the fewer are refused by chance."""
+    excused = []
+    for count in (let_in - 1, let_in):
+        chance = _known(share)
+        for _ in range(3):
+            assert chance.refuse()
+        for _ in range(count):
+            chance.let_in()
+        excused.append(chance.refuse())
+    assert excused == [False, True]
+
+
+def test_a_test_begins_when_the_gate_was_shut() -> None:
+    """Its calls ask within a moment of that, also where refusals are known."""
+    chance = _known()
+    for _ in range(4):
+        chance.refuse()
+    chance.consider(7.0, 10.0)
+    assert chance.test is not None
+    assert (chance.test.free(7.0), chance.test.free(8.0)) == (4, 0)
+
+
+def test_a_limit_after_two_hundred_calls_is_the_first_of_a_row() -> None:
+    """With one call less it is the second."""
+    for calm, is_known in ((CALM, True), (CALM - 1, False)):
+        chance = _known()
+        for count in (0, 0, calm):
+            for _ in range(count):
+                chance.let_in()
+            assert _answered(chance, 0) is ChanceVerdict.LIMIT
+        assert chance.is_known is is_known
+
+
+def test_after_it_was_no_chance_the_first_tests_come_as_at_first() -> None:
+    """After as many refusals, and from the pace of then on."""
+    chance = _known()
+    for _ in range(DOUBTS):
+        assert _answered(chance, 0) is ChanceVerdict.LIMIT
+    assert chance.best == 0.0
+    assert [_refused(chance, 0.1) is None for _ in range(FIRST_AFTER)] == [True] * (FIRST_AFTER - 1) + [False]
+    assert chance.best == 0.1
 
 
 def test_a_doubt_that_is_let_in_was_none() -> None:

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from holdgate.core import Event, LimitChanged, Reason, ThresholdExceeded, events
+from holdgate.core import CircuitClosed, CircuitOpened, Event, LimitChanged, Reason, State, ThresholdExceeded, events
 
 KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event]
 
@@ -44,3 +44,12 @@ def test_an_event_is_frozen() -> None:
 def test_a_threshold_is_exceeded_and_not_only_observed() -> None:
     """Unless the event says so."""
     assert ThresholdExceeded("payments", 0.0, 1, Reason.FAILURE_RATE, 0.6, 0.5).observed is False
+
+
+def test_an_event_without_an_outage_and_a_fleet_says_so() -> None:
+    """Those who make one by hand need not."""
+    is_open = CircuitOpened("payments", 0.0, 1, Reason.FAILURE_RATE, 5.0, 1, State.CLOSED)
+    assert (is_open.outage_since, is_open.probes, is_open.asked, is_open.in_fleet) == (None, 0, None, False)
+    closed = CircuitClosed("payments", 0.0, 1, State.HALF_OPEN)
+    assert (closed.outage_since, closed.probes) == (None, 0)
+    assert LimitChanged("payments", 0.0, 1, 4, 8).in_fleet is False

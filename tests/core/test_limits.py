@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdgate.core.limits import LimiterSnapshot, Limits
+from holdgate.core.limits import LimiterSnapshot, Limits, share_of
 from holdgate.errors import SettingsError
 
 NAN = float("nan")
@@ -29,6 +29,9 @@ def test_a_rate_is_a_pace() -> None:
     [
         ({"rate": 0}, "limits.rate must be at least 1, got 0: nothing would ever start. guard.force_open stops all calls for a time"),
         ({"rate": -5}, "limits.rate must be at least 1, got -5"),
+        ({"rate": 0.0}, "limits.rate must be a whole number, got 0.0"),
+        ({"rate": 1.0}, "limits.rate must be a whole number, got 1.0"),
+        ({"rate": 1.5}, "limits.rate must be a whole number, got 1.5"),
         ({"rate": 0.5, "per": 2}, "got 0.5 with per=2: write rate=1, per=4"),
         ({"rate": NAN}, "limits.rate must be a whole number, got nan"),
         ({"rate": True}, "limits.rate must be a whole number, got True"),
@@ -37,7 +40,10 @@ def test_a_rate_is_a_pace() -> None:
         ({"concurrency": 0}, "limits.concurrency must be at least 1, got 0"),
         ({"concurrency": 2.5}, "limits.concurrency must be a whole number, got 2.5"),
         ({"adaptive": 1}, "limits.adaptive must be True or False, got 1"),
-        ({"adaptive": False}, "limits.adaptive=False with rate=None and concurrency=None limits nothing"),
+        (
+            {"adaptive": False},
+            "limits.adaptive=False with rate=None and concurrency=None limits nothing: give a number, or leave limits out",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], named: str) -> None:
@@ -45,6 +51,15 @@ def test_what_makes_no_sense_is_refused(given: dict[str, Any], named: str) -> No
     with pytest.raises(SettingsError) as caught:
         Limits(**given)
     assert named in str(caught.value)
+    assert str(caught.value).startswith("limits.")
+    assert str(caught.value).endswith(named[-5:])
+
+
+def test_half_of_two_calls_is_one() -> None:
+    """In the same span. All of them is what was given."""
+    limits = Limits(rate=2, per=1.0)
+    assert share_of(limits, 0.5) == Limits(rate=1, per=1.0)
+    assert share_of(limits, 1) is limits
 
 
 def test_waste_is_the_share_of_refused_calls() -> None:

@@ -31,6 +31,18 @@ def test_the_wait_follows_the_age_of_the_outage(age: float, seconds: float) -> N
     assert wait(BY_AGE, Outage(since=0.0, level=1), age) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("age", "seconds"), [(0.0, 20.0), (600.0, 20.0), (900.0, 30.0)])
+def test_the_wait_after_a_silence_follows_the_age_from_ten_minutes_on(age: float, seconds: float) -> None:
+    """A thirtieth of it, and twenty seconds before. The age is that of the outage, whatever the clock says."""
+    asked = Asked(1000.0 + age - 5.0, 1000.0 + age, 0.5, is_silence=True)
+    assert opened_until(STEADY, Outage(1000.0, 9, 1), asked) == pytest.approx(1000.0 + age + seconds)
+
+
+def test_a_new_outage_has_no_level() -> None:
+    """Nothing went wrong lately."""
+    assert (Outage().level, Outage().probes, Outage().since) == (0, 0, None)
+
+
 def test_a_long_outage_is_asked_seventy_times_in_its_first_hour() -> None:
     """Every 4 s, then at steps that grow by a tenth, then every five minutes; and twelve times in each hour after that."""
     circuit = opened(STEADY)

@@ -9,6 +9,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from decimal import InvalidOperation
+from types import ModuleType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
@@ -197,6 +198,12 @@ def test_no_failures_are_refused() -> None:
         Classifier(())
 
 
+def _nested() -> ModuleType:
+    module = ModuleType("company.clients.http")
+    module.failures = holdgate.http.failures  # type: ignore[attr-defined]
+    return module
+
+
 @pytest.mark.parametrize("matcher", ["ValueError", 5, [ValueError], ValueError("an instance")], ids=repr)
 def test_other_values_are_refused(matcher: Any) -> None:
     """Neither type, tuple nor function: the error shows the value."""
@@ -208,10 +215,11 @@ def test_other_values_are_refused(matcher: Any) -> None:
     ("matcher", "text"),
     [
         (holdgate.http, r"got the module holdgate.http: write failures=http.failures$"),
+        (_nested(), r"got the module company.clients.http: write failures=http.failures$"),
         (holdgate.errors, r"got <module 'holdgate.errors' from .*>$"),
         ([OSError], r"got \[<class 'OSError'>\]: write a tuple$"),
     ],
-    ids=["a module that has it", "another module", "a list"],
+    ids=["a module that has it", "one of a package of a package", "another module", "a list"],
 )
 def test_what_was_nearly_a_matcher_gets_the_remedy(matcher: Any, text: str) -> None:
     """`failures=http` is a dot away from what was meant."""

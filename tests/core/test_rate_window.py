@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,51 @@ def test_a_batch_over_the_rate_counts_in_the_spans_to_come() -> None:
     assert window.free(2.0) == 5
     window.start(2.0, 5)
     assert window.next_at(2.0) == 3.0
+    assert window.free(4.0) == 10
+
+
+def test_a_batch_of_exactly_the_rate_is_over_with_its_span() -> None:
+    """A call that starts in it without asking counts from its own start, and not from the end of the span."""
+    window = RateWindow(3, 1.0)
+    window.start(0.0, 3)
+    window.start(0.2, 1)
+    assert window.free(1.3) == 3
+
+
+def test_a_small_batch_delays_nothing_after_it() -> None:
+    """Five starts at the beginning, and one a tenth of a second later, which is out of the span a tenth later than they."""
+    window = RateWindow(6, 1.0)
+    window.start(0.0, 5)
+    window.start(0.1, 1)
+    assert (window.next_at(0.5), window.free(1.05), window.free(1.15)) == (1.0, 5, 6)
+
+
+def test_over_the_rate_the_next_start_waits_for_all_that_are_too_many() -> None:
+    """Four started where three may: one is out of the span at eleven seconds, and that makes no room."""
+    window = RateWindow(3, 1.0)
+    window.start(10.0, 1)
+    window.start(10.2, 3)
+    assert window.next_at(10.5) == 11.2
+
+
+@pytest.mark.parametrize(
+    ("rate", "starts", "entries"),
+    [
+        (2000, (0.0, 0.0), 1),
+        (2000, (0.0, 0.0, 0.0), 2),
+        (2000, (0.0, 0.9995), 1),
+        (2000, (0.0, 1.0), 2),
+        (10, (0.0, 0.0), 2),
+    ],
+)
+def test_starts_that_are_close_to_each_other_share_an_entry(rate: int, starts: tuple[float, ...], entries: int) -> None:
+    """Within a thousandth of the span, and up to a thousandth of the rate. All are over with the last of them."""
+    window = RateWindow(rate, 1000.0)
+    for at in starts:
+        window.start(at, 1)
+    assert len(window._entries) == entries
+    assert window.free(1.5) == rate - len(starts)
+    assert window.free(1001.0) == rate
 
 
 def test_what_never_reached_the_dependency_is_given_back() -> None:

@@ -7,8 +7,8 @@ import pytest
 from holdgate.core.refusal_gate import RefusalGate
 
 
-def _gate() -> RefusalGate:
-    return RefusalGate(lambda: 0.0)
+def _gate(drawn: float = 0.0) -> RefusalGate:
+    return RefusalGate(lambda: drawn)
 
 
 def _refused_at(gate: RefusalGate, asks: int, retry_after: float | None = None, pace: float | None = None) -> list[float]:
@@ -28,8 +28,18 @@ def _refused_at(gate: RefusalGate, asks: int, retry_after: float | None = None, 
 
 
 def test_open_gate_limits_nothing() -> None:
-    """Nothing was refused, so any number may start."""
-    assert _gate().free(0.0) is None
+    """Nothing was refused, so any number may start, and nobody asks."""
+    gate = _gate()
+    assert gate.free(0.0) is None
+    assert (gate.is_shut, gate.is_down, gate.shut_at, gate.asking, gate.asked) == (False, False, 0.0, 0, 0)
+    gate.shut(0.0, is_down=False)
+    gate.ask(7, 0.25)
+    assert (gate.asking, gate.asked) == (7, 7)
+    gate.forget(7)
+    assert (gate.asking, gate.asked) == (0, 7)
+    gate.ask(8, 0.5)
+    gate.open(0.75)
+    assert (gate.free(0.75), gate.asking, gate.asked) == (None, 0, 0)
 
 
 def test_waits_double_and_then_fall_on_round_minutes() -> None:
@@ -46,9 +56,9 @@ def test_retry_after_is_obeyed() -> None:
 
 def test_retry_after_that_is_wrong_again_and_again_gives_way_to_the_back_off() -> None:
     """A service that says "in a second" for ever is not asked each second for ever."""
-    times = _refused_at(_gate(), 30, retry_after=1.0)
-    assert times[1] - times[0] == 1.0
-    assert times[-1] - times[-2] == 150.0
+    times = _refused_at(_gate(), 16, retry_after=1.0)
+    waits = [after - before for before, after in zip([0.0, *times], times, strict=False)]
+    assert waits == [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0, 150.0]
 
 
 @pytest.mark.parametrize("lie", [1e9, float("inf")])
@@ -68,7 +78,41 @@ def test_the_first_wait_is_an_interval_of_the_pace() -> None:
     assert _refused_at(_gate(), 1, pace=0.25) == [4.0]
     assert _refused_at(_gate(), 1, pace=0.0025) == [60.0]
     assert _refused_at(_gate(), 1, pace=10.0) == [0.25]
+    assert _refused_at(_gate(), 1, pace=20.0) == [0.125]
     assert _refused_at(_gate(), 1, pace=1000.0) == [0.05]
+
+
+def test_a_pace_of_one_an_hour_is_taken_for_one_a_minute() -> None:
+    """A Retry-After of a second gives way to an eighth of a minute there, and not of an hour."""
+    assert _refused_at(_gate(), 2, retry_after=1.0, pace=1 / 3600) == [7.5, 22.5]
+
+
+def test_marks_begin_above_half_a_minute() -> None:
+    """Half a minute itself is waited for as it is."""
+    assert _refused_at(_gate(), 2, pace=1 / 30) == [30.0, 60.0]
+    assert _refused_at(_gate(), 1, pace=1 / 30.5) == [60.0]
+
+
+def test_marks_are_counted_from_the_shut() -> None:
+    """Whatever the clock says. A mark that is not farther than ten seconds is left out."""
+    gate = _gate()
+    gate.shut(1000.0, is_down=False, pace=1 / 60)
+    assert gate.next_at() == 1060.0
+    gate.refuse(1049.9, None)
+    assert gate.next_at() == 1060.0
+    gate.refuse(1050.0, None)
+    assert gate.next_at() == 1120.0
+
+
+@pytest.mark.parametrize(
+    ("is_down", "retry_after", "pace", "at"),
+    [(False, None, None, 0.275), (False, 50.0, None, 51.0), (True, None, None, 1.1), (False, None, 1 / 60, 61.0)],
+)
+def test_who_was_refused_together_asks_apart(is_down: bool, retry_after: float | None, pace: float | None, at: float) -> None:
+    """By a tenth of a wait at most, by two percent of a Retry-After, and by a second after a mark."""
+    gate = _gate(drawn=1.0)
+    gate.shut(0.0, is_down=is_down, retry_after=retry_after, pace=pace)
+    assert gate.next_at() == pytest.approx(at)
 
 
 def test_after_a_long_shut_the_first_ask_waits_longer() -> None:
@@ -77,6 +121,8 @@ def test_after_a_long_shut_the_first_ask_waits_longer() -> None:
     gate.shut(0.0, is_down=False)
     gate.open(8.0)
     assert _refused_at(gate, 1) == [1.0]
+    gate.open(100.0)
+    assert _refused_at(gate, 1) == [2.0]
 
 
 def test_what_is_down_is_asked_at_most_each_twenty_seconds() -> None:
@@ -94,8 +140,7 @@ def test_what_is_down_is_asked_at_most_each_twenty_seconds() -> None:
         gate.forget(token)
         gate.refuse(at, None)
         now = at
-    assert waits[0] == 1.0
-    assert waits[-1] == 20.0
+    assert waits == pytest.approx([1.0, 1.7, 2.89, 4.913, 8.3521, 14.19857, 20.0, 20.0])
 
 
 def test_silence_of_four_refusals_is_let_in() -> None:
@@ -110,6 +155,24 @@ def test_silence_of_four_refusals_is_let_in() -> None:
     assert not gate.is_patience_over(0.32)
     assert gate.next_at() == pytest.approx(0.33)
     assert gate.is_patience_over(0.34)
+
+
+def test_patience_is_over_when_it_was_said_to_be() -> None:
+    """Who wakes up just then need not come again."""
+    gate = _gate()
+    gate.shut(0.0, is_down=False)
+    gate.learn(0.25)
+    gate.ask(7, 0.25)
+    assert gate.next_at() == 1.25
+    assert gate.is_patience_over(1.25)
+
+
+def test_how_long_a_refusal_takes_is_a_mean_of_about_eight() -> None:
+    """One that took five times as long does not make the next ask wait five times as long."""
+    gate = _gate()
+    gate.learn(0.02)
+    gate.learn(0.1)
+    assert gate.patience == pytest.approx(4 * 0.03)
 
 
 def test_another_may_ask_if_the_asking_call_never_was() -> None:

@@ -58,6 +58,16 @@ def test_silence_means_let_in() -> None:
     assert (test.asked, test.let_in) == (2, 1)
 
 
+def test_silence_of_one_does_not_undo_the_answer_of_another() -> None:
+    """One was let in, of another nothing was heard: that makes two."""
+    test = RefusalTest(2, 10.0)
+    test.start(1, 10.0)
+    test.start(2, 10.0)
+    test.end(1, was_let_in=True)
+    assert test.is_over(11.0, 1.0)
+    assert test.let_in == 2
+
+
 def test_a_call_that_was_never_made_has_not_asked() -> None:
     """Another may, as long as it does so at once; and its result says nothing any more."""
     test = RefusalTest(1, 10.0)

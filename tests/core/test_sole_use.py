@@ -57,6 +57,19 @@ def test_a_ramp_that_went_far_shows_no_limit() -> None:
     assert _refused(SoleUse(), (11.5, 8.0), (11.5, 9.0), (11.5, 8.0)) is not None
 
 
+def test_the_first_refusal_agrees_with_none() -> None:
+    """Also at one call a second: it takes three."""
+    assert _refused(SoleUse(), (1.0, 1.0), (1.0, 1.0), pace=1.0) is None
+
+
+def test_a_ramp_that_went_far_is_none_of_those_that_agree() -> None:
+    """The same pace later, when it is near, is the first of them."""
+    sole_use = SoleUse()
+    assert _refused(sole_use, (11.6, 8.0), pace=10.0) is None
+    assert _refused(sole_use, (11.6, 9.0), pace=11.0) is None
+    assert _refused(sole_use, (11.6, 8.0), pace=11.0) == pytest.approx(11.6 * 0.97)
+
+
 def test_a_refusal_under_the_limit_takes_it_back() -> None:
     """Everything begins anew, and the next such limit is believed by three percent less."""
     sole_use = SoleUse()
@@ -90,7 +103,8 @@ def test_after_three_doubts_only_what_was_let_in_counts() -> None:
             limit = limit or _refused(sole_use, (10.0, let_in))
         assert limit is not None
         assert _refused(sole_use, (limit, 1.0), pace=limit) is None
-    assert _refused(sole_use, (10.0, 8.0), (10.0, 9.0), (10.0, 8.0), (10.0, 9.0)) is None
+    for let_in in (8.0, 9.0, 8.0, 9.0):
+        assert _refused(sole_use, (10.0, let_in)) is None
     assert _refused(sole_use, (10.0, 9.0), (10.0, 9.0)) == pytest.approx(9.0)
 
 

@@ -47,6 +47,38 @@ def test_an_empty_quota_waits_for_its_end() -> None:
     assert quota.free(21.0) == 1
 
 
+def test_what_is_used_up_in_a_long_window_waits_for_its_end() -> None:
+    """Its pace is that of five minutes, and when the calls are gone nothing starts although one is due."""
+    quota = ToldQuota()
+    quota.tell(_told(1000, 600.0), 0.0, 0)
+    quota.start(0.0, 1000)
+    assert (quota.free(400.0), quota.next_at(400.0)) == (0, 600.0)
+
+
+def test_a_late_loop_makes_up_for_a_tenth_of_a_second() -> None:
+    """A start is due when its time has come, and more than one if the loop was late, but never more than are left."""
+    quota = ToldQuota()
+    quota.tell(_told(200, 10.0), 1.0, 0)
+    quota.start(1.0, 1)
+    assert quota.free(quota.next_at(1.0)) == 1
+    assert quota.free(2.0) == 3
+    quota.tell(_told(1, 0.02), 12.0, 0)
+    assert quota.free(12.01) == 1
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.5, 20.0), (0.0001, 10_000.0)])
+def test_a_short_window_is_what_it_is(seconds: float, rate: float) -> None:
+    """Ten calls in half a second are twenty a second. Under a millisecond no clock is exact, and it counts as one."""
+    quota = ToldQuota()
+    quota.tell(_told(10, seconds), 0.0, 0)
+    assert quota.rate == pytest.approx(rate)
+
+
+def test_the_longest_window_and_the_largest_quota_are_believed() -> None:
+    """A day, and a thousand million calls."""
+    assert ToldQuota().tell(_told(10**9, 86_400.0), 0.0, 0)
+
+
 def test_a_long_window_is_not_spread_evenly() -> None:
     """With 3,000 left in an hour the first minutes go at what would use them up in five."""
     quota = ToldQuota()
@@ -65,14 +97,35 @@ def test_answers_out_of_order_keep_the_least() -> None:
 
 
 @pytest.mark.parametrize(
+    ("window", "now", "reset", "left"),
+    [
+        (10.0, 0.5, 10.25, 50),  # until 10.75: the same one
+        (10.0, 1.0, 10.0, 60),  # until 11
+        (100.0, 0.5, 104.0, 50),  # until 104.5: a twentieth of a long one is slack as well
+        (100.0, 0.5, 105.0, 60),
+        (10.0, 5.0, 60.0, 60),  # a new one, before the old one has ended
+        (10.0, 10.0, 0.5, 60),  # a new one, just when the old one ends
+    ],
+)
+def test_a_window_that_ends_a_second_later_is_the_same_one(window: float, now: float, reset: float, left: int) -> None:
+    """Headers have whole seconds. What ends later than that is another window, and has its own calls."""
+    quota = ToldQuota()
+    quota.tell(_told(50, window), 0.0, 0)
+    quota.tell(_told(60, reset), now, 0)
+    until = min(window, now + reset) if left == 50 else now + reset
+    assert quota.rate == pytest.approx(left / (until - now))
+
+
+@pytest.mark.parametrize(
     "lie",
     [
         _told(None, 5.0),
         _told(5, None),
         _told(-1, 5.0),
-        _told(10**12, 5.0),
+        _told(10**9 + 1, 5.0),
         _told(5, 0.0),
         _told(5, -3.0),
+        _told(5, 86_400.5),
         _told(5, 1e9),
         _told(5, float("nan")),
         _told(5, float("inf")),
@@ -107,3 +160,25 @@ def test_a_time_in_seconds_falls_by_one() -> None:
         assert quota.tell(_told(100, reset), now, 0)
         assert quota.unit == 1.0
     assert quota.in_seconds(Told(30.0, 0, 30.0)) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "falls", "unit"),
+    [(0.5, 1000, 1.0), (1.0, 1000, 0.001), (4.0, 1000, 0.001), (1.0, 500, 1.0), (1.0, 501, 0.001), (1.0, 1999, 0.001), (1.0, 2000, 1.0)],
+)
+def test_what_falls_by_about_a_thousand_in_a_second_is_in_milliseconds(seconds: float, falls: int, unit: float) -> None:
+    """Half of that or twice as much is another thing, and two answers within a second show nothing."""
+    quota = ToldQuota()
+    quota.tell(_told(599, 59_900.0), 1000.0, 0)
+    quota.tell(_told(598, 59_900.0 - falls * seconds), 1000.0 + seconds, 0)
+    assert quota.unit == unit
+
+
+def test_a_time_that_stands_still_is_not_in_milliseconds() -> None:
+    """A proxy that gives the same header for seconds has taken it from a cache."""
+    quota = ToldQuota()
+    for now, reset in ((0.0, 9000.0), (1.0, 8000.0)):
+        quota.tell(_told(5, reset), now, 0)
+    assert quota.unit == 0.001
+    quota.tell(_told(5, 8000.0), 2.5, 0)
+    assert quota.unit == 1.0

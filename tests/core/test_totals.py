@@ -109,6 +109,7 @@ def test_what_is_neither_success_nor_failure() -> None:
     circuit = Circuit("payments", SETTINGS, limits=NO_LIMIT)
     circuit.release(acquire(circuit, 0.0), 0.0)
     call(circuit, 0.0, outcome=Outcome.IGNORED)
+    call(circuit, 0.0, outcome=Outcome.IGNORED)
     for _ in range(2):
         call(circuit, 0.0, outcome=Outcome.THROTTLED)
     late = acquire(circuit, 0.0)
@@ -117,20 +118,22 @@ def test_what_is_neither_success_nor_failure() -> None:
     circuit.record(late, Outcome.SUCCESS, 1.0)
     circuit.try_acquire(1.0)
     totals = circuit.read_totals()
-    assert (totals.ignored, totals.throttled, totals.late, totals.refused) == (1, 2, 1, 1)
+    assert (totals.ignored, totals.throttled, totals.late, totals.refused) == (2, 2, 1, 1)
     assert (totals.succeeded.count, totals.failed.count) == (0, 2)
 
 
 def test_the_first_call_of_each_half_open_is_a_probe() -> None:
-    """A failed one, then a good one; what follows in the ramp is none."""
+    """Two that failed, then a good one; what follows in the ramp is none. And the same once more."""
     circuit = Circuit("payments", SETTINGS)
-    call(circuit, 0.0, outcome=Outcome.FAILURE)
-    call(circuit, 0.0, outcome=Outcome.FAILURE)
-    call(circuit, 10.0, outcome=Outcome.FAILURE)
-    call(circuit, 100.0)
-    call(circuit, 100.0)
+    for now in (0.0, 1000.0):
+        call(circuit, now, outcome=Outcome.FAILURE)
+        call(circuit, now, outcome=Outcome.FAILURE)
+        call(circuit, now + 10.0, outcome=Outcome.FAILURE)
+        call(circuit, now + 100.0, outcome=Outcome.FAILURE)
+        for _ in range(40):
+            call(circuit, now + 300.0)
     totals = circuit.read_totals()
-    assert (totals.probes_succeeded, totals.probes_failed) == (1, 1)
+    assert (totals.probes_succeeded, totals.probes_failed) == (2, 4)
 
 
 def test_nothing_has_happened_at_first() -> None:

@@ -173,3 +173,26 @@ def test_only_a_closed_circuit_without_an_override_is_plain() -> None:
     assert CLOSED.is_plain
     assert not OPEN.is_plain
     assert not CLOSED.overridden(Override.DISABLED, None, 1.0, SETTINGS).is_plain
+
+
+def test_a_wait_is_in_the_past_in_every_state_but_open() -> None:
+    """However it has ended; and a new situation follows from nothing that was asked."""
+    closed = Situation(0.0)
+    is_open = closed.opened(Reason.FAILURE_RATE, 10.0, Asked(10.0, 10.0, 0.5), SETTINGS)
+    assert (closed.asked, closed.until, is_open.until) == (None, -inf, 14.0)
+    ended = (
+        is_open.waited(),
+        is_open.waited().closed(Trigger.RECOVERED, 20.0),
+        is_open.closed(Trigger.RESET, 20.0),
+        is_open.led(20.0, SETTINGS),
+    )
+    assert {it.until for it in ended} == {-inf}
+
+
+def test_a_forced_opening_that_is_forced_again_goes_on() -> None:
+    """It ends when another override takes its place, and that one ends when it says."""
+    forced = OPEN.overridden(Override.FORCED_OPEN, None, 11.0, SETTINGS)
+    again = forced.overridden(Override.FORCED_OPEN, 60.0, 12.0, SETTINGS)
+    assert (again.state, again.override, again.override_until) == (State.OPEN, Override.FORCED_OPEN, 60.0)
+    other = again.overridden(Override.METRICS_ONLY, 90.0, 13.0, SETTINGS)
+    assert (other.state, other.override, other.override_until) == (State.HALF_OPEN, Override.METRICS_ONLY, 90.0)

@@ -77,6 +77,49 @@ def test_a_cap_that_fell_is_followed_in_a_few_steps() -> None:
     assert seen == [20, 19, 9, 4]
 
 
+@pytest.mark.parametrize(
+    ("passed", "level", "width"),
+    [(20, 5, 19), (0, 15, 14), (0, 1, 1), (10, 15, 14), (10, 10, 19)],
+)
+def test_the_level_of_a_failure_counts_only_above_what_was_let_in(passed: int, level: int, width: int) -> None:
+    """There it shows a cap. Below, few happened to be in flight, and the width is what is cut."""
+    found = Width(Budget(), None, is_sought=False)
+    found.seek(20)
+    if passed:
+        found.accept(passed, 0, 0.1)
+    for _ in range(2):
+        found.refuse(level, 0, is_throttled=False)
+    assert found.current == width
+
+
+def test_one_call_let_in_between_two_cuts_saves_half_of_the_width() -> None:
+    """The second cut takes one, as the first."""
+    width = _width(20)
+    for _ in range(2):
+        width.refuse(20, 0, is_throttled=False)
+    width.accept(19, 0, 0.1)
+    width.refuse(19, 0, is_throttled=False)
+    assert width.current == 18
+
+
+@pytest.mark.parametrize(("between", "width"), [(9, 19), (10, 20)])
+def test_ten_calls_between_two_failures_make_them_chance(between: int, width: int) -> None:
+    """With nine they are too close to each other."""
+    found = _width(20)
+    found.refuse(20, 0, is_throttled=False)
+    for _ in range(between):
+        found.accept(20, 0, 0.1)
+    found.refuse(20, 0, is_throttled=False)
+    assert found.current == width
+
+
+def test_two_are_the_fewest_that_can_be_too_many() -> None:
+    """One was let in, the second was refused: that is a wall, and one is left."""
+    width = _width(1)
+    assert width.refuse(2, 0, is_throttled=True)
+    assert width.current == 1
+
+
 def test_what_was_no_matter_of_width_is_taken_back() -> None:
     """The dependency was down: the width before that is the width after it."""
     width = _width(20)
@@ -84,6 +127,18 @@ def test_what_was_no_matter_of_width_is_taken_back() -> None:
         width.refuse(level, 0, is_throttled=False)
     width.restore()
     assert width.current == 20
+    assert not width.is_careful
+    width.restore()
+    assert width.current == 20
+    width.refuse(20, 0, is_throttled=False)
+    assert width.current == 20  # the next failure is the first again
+
+
+def test_without_a_refusal_there_is_nothing_to_take_back() -> None:
+    """The width and the wish to go carefully are as they were."""
+    width = Width(Budget(), None, is_sought=True)
+    assert not width.is_careful
+    width.seek(20)
     width.restore()
     assert width.current == 20
 
@@ -93,11 +148,21 @@ def test_old_news_may_lower_the_wall_and_nothing_else() -> None:
     width = _width(8)
     width.lower(5)
     width.refuse(16, 0, is_throttled=True)
+    width.lower(8)
+    assert width.current == 8
     width.lower(12)
     assert width.current == 8
     width.lower(10)
     assert width.refuse(9, 0, is_throttled=True)
     assert width.current == 8
+
+
+def test_old_news_is_no_wall() -> None:
+    """Where none was refused before, a call from before the last decision sets none."""
+    width = Width(Budget(), None, is_sought=False)
+    width.seek(20)
+    width.lower(15)
+    assert width.current == 20
 
 
 def test_after_a_long_shut_it_comes_back_one_by_one() -> None:
@@ -109,6 +174,14 @@ def test_after_a_long_shut_it_comes_back_one_by_one() -> None:
         seen.append(width.current)
         width.accept(1, 0, 0.1)
     assert seen == [1, 2, 3, 4]
+
+
+def test_one_in_flight_is_no_less_after_a_long_shut() -> None:
+    """It grows as it would have."""
+    width = Width(Budget(), None, is_sought=True)
+    width.reopen(is_gentle=True)
+    width.accept(1, 0, 0.1)
+    assert width.current == 2
 
 
 def _pressed_at_wall() -> Width:
@@ -179,10 +252,18 @@ def test_no_experiment_goes_over_the_users_number() -> None:
     assert width.current in {3, 4}
 
 
-def _known_to_fail_by_chance() -> Width:
-    """Forty in flight, of which one call in twenty has failed for a while."""
-    width = _width(40)
-    for _ in range(8):
+def _poor(level: int) -> Width:
+    """The same, with nothing saved up for an experiment."""
+    width = _width(level)
+    width._budget.spend(1000)
+    width._budget.lose(1000)
+    return width
+
+
+def _known_to_fail_by_chance(failures: int = 8) -> Width:
+    """Forty in flight, of which one call in twenty has failed for a while, and nothing is saved up for an experiment."""
+    width = _poor(40)
+    for _ in range(failures):
         for _ in range(19):
             width.accept(40, 0, 0.1)
         width.refuse(40, 0, is_throttled=False)
@@ -197,6 +278,44 @@ def test_two_failures_together_prove_nothing_where_failures_are_known() -> None:
     width.refuse(40, 0, is_throttled=False)
     assert width.current == 40
     assert not width.is_careful
+
+
+@pytest.mark.parametrize(("failures", "width"), [(3, 39), (4, 40)])
+def test_failures_by_chance_are_known_with_the_fifth(failures: int, width: int) -> None:
+    """Two that are close to each other are a cap before that."""
+    found = _known_to_fail_by_chance(failures)
+    for _ in range(20):
+        found.accept(40, 0, 0.1)
+    for _ in range(2):
+        found.refuse(40, 0, is_throttled=False)
+    assert found.current == width
+
+
+def test_failures_by_chance_are_forgotten_in_a_thousand_calls() -> None:
+    """Then two that are close to each other are a cap again."""
+    width = _known_to_fail_by_chance()
+    for _ in range(1000):
+        width.accept(40, 0, 0.1)
+    for _ in range(2):
+        width.refuse(40, 0, is_throttled=False)
+    assert width.current == 39
+
+
+@pytest.mark.parametrize(("results", "width"), [("xxx..x", 39), ("xxx.....x", 40), ("xxxxx" + "." * 27 + "xxx", 0)])
+def test_calls_between_failures_weigh_against_a_cap(results: str, width: int) -> None:
+    """Each a sixth of a failure, and 27 of them are enough to forget any number of failures: four more it takes, then."""
+    found = _known_to_fail_by_chance()
+    for _ in range(30):
+        found.accept(40, 0, 0.1)
+    for at, result in enumerate(results):
+        before = found.current or 0
+        if result == "x":
+            found.refuse(before, 0, is_throttled=False)
+        else:
+            found.accept(before, 0, 0.1)
+        if width or at >= len(results) - 3:
+            assert found.current == before or at == len(results) - 1
+    assert found.current == (width or before)
 
 
 def test_a_cap_is_found_among_failures_by_chance() -> None:
@@ -242,12 +361,60 @@ def test_one_failure_of_a_lift_is_chance_and_two_are_a_cap() -> None:
     assert (width.current or 0) <= 39
 
 
+def test_a_lift_that_is_throttled_is_no_chance() -> None:
+    """That failures come by chance excuses no "too many requests"."""
+    width = _cut_by_chance()
+    assert width.current == 40
+    width.refuse(40, 0, is_throttled=True)
+    assert width.current == 39
+
+
+def test_what_was_cut_for_a_cap_is_not_regained_for_nothing() -> None:
+    """No failure was by chance before, and a lift costs what every lift costs."""
+    width = _poor(40)
+    for _ in range(2):
+        width.refuse(40, 0, is_throttled=False)
+    width.accept(39, 0, 0.1)
+    width.start(1.0, 39, 1.0, is_pressed=True)
+    assert width.current == 39
+
+
+def _regained() -> Width:
+    """Cut by chance to 39, and back at forty."""
+    width = _cut_by_chance()
+    for _ in range(10):
+        width.accept(40, 0, 0.1)
+    return width
+
+
+def test_what_is_regained_goes_no_further_than_it_was() -> None:
+    """The step has doubled since the last cut, and one is missing."""
+    width = _regained()
+    for _ in range(4):
+        width.refuse(40, 0, is_throttled=False)
+    assert width.current == 39
+    width.accept(39, 0, 0.1)
+    width.start(2.0, 39, 2.0, is_pressed=True)
+    assert width.current == 40
+
+
+@pytest.mark.parametrize(("saved", "width"), [(0, 40), (1000, 42)])
+def test_a_later_wall_is_tried_for_its_price(saved: int, width: int) -> None:
+    """All of what was cut is regained, so what is tried now was never had, and by the whole step."""
+    found = _regained()
+    found.refuse(41, 0, is_throttled=True)
+    found.accept(40, 0, 0.1)
+    found._budget.earn(saved)
+    found.start(2.0, 40, 2.0, is_pressed=True)
+    assert found.current == width
+
+
 def test_what_went_before_a_calm_is_not_taken_back() -> None:
     """A width from before the last ten calls is old news, if what follows turns out to be no matter of width."""
     width = _width(20)
     for level in (20, 20):
         width.refuse(level, 0, is_throttled=False)
-    for _ in range(20):
+    for _ in range(10):
         width.accept(19, 0, 0.1)
     width.refuse(19, 0, is_throttled=False)
     width.restore()

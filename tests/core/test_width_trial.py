@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log2
+
 import pytest
 
 from holdgate.core.width_trial import Trial, gain, mean_gain
@@ -72,6 +74,60 @@ def test_trap_slow_calls_between_the_arms_end_the_trial() -> None:
             assert trial.start(float(arm), width, oldest=0.0) == 0
         assert trial.start(float(arm), width, oldest=float(arm)) == arm
         assert not trial.is_stale
+
+
+def test_demand_once_in_a_while_is_demand() -> None:
+    """Each call that fills the width begins the count of those that do not anew."""
+    trial = Trial((5,), 20)
+    for _ in range(3):
+        for _ in range(20):
+            trial.start(0.0, 1, oldest=0.0)
+        assert not trial.is_stale
+        trial.start(0.0, 5, oldest=0.0)
+    for _ in range(21):
+        assert not trial.is_stale
+        trial.start(0.0, 1, oldest=0.0)
+    assert trial.is_stale
+
+
+@pytest.mark.parametrize("level", [5, 1])
+def test_a_trial_that_waits_for_a_lost_call_becomes_stale(level: int) -> None:
+    """Its last arm is full, and sixteen times as many calls began since. Whether they fill the width says nothing then."""
+    trial = Trial((5,), 2)
+    for _ in range(2):
+        trial.start(1.0, 5, oldest=1.0)
+    for _ in range(33):
+        assert not trial.is_stale
+        trial.start(1.0, level, oldest=1.0)
+    assert trial.is_stale
+
+
+def test_a_trial_that_is_filled_by_old_calls_alone_becomes_stale() -> None:
+    """Every second one leaves it unfilled, and the others began while one from before the arm was in flight."""
+    trial = Trial((2, 3), 1)
+    for _ in range(8):
+        trial.start(1.0, 1, oldest=0.0)
+        trial.start(1.0, 2, oldest=0.0)
+        assert not trial.is_stale
+    trial.start(1.0, 1, oldest=0.0)
+    assert trial.is_stale
+
+
+def test_an_arm_that_no_trial_has_had_yet_says_nothing() -> None:
+    """The number after the last one is of the next trial."""
+    trial = Trial((2, 3), 1)
+    trial.end(3, 0.1)
+    trial.drop(3)
+    assert trial.arms == [[], []]
+
+
+def test_the_shift_is_the_median_of_nine_deciles() -> None:
+    """Between two calls it is what lies between them. The calls of a decile have become slower by that decile, so the fifth one counts."""
+    narrow = [float(each) for each in range(11)]
+    wide = [4.0 * each for each in range(6)]
+    assert gain(narrow, wide, 2.0) == pytest.approx(0.0)
+    assert gain([1.0], [0.0, 4.0], 2.0) == pytest.approx(0.0)
+    assert gain(narrow, [each + each**2 / 10 for each in narrow], 2.0) == pytest.approx(1 - log2(1 + 2.5 / 5.0))
 
 
 @pytest.mark.parametrize("judge", [gain, mean_gain])

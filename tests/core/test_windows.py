@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdgate.core import CountWindow, TimeWindow
-from holdgate.core.windows import FAILED, GOOD, SLOW, WindowCounter
+from holdgate.core.windows import FAILED, GOOD, SLOW, WindowCounter, carry_over
 from holdgate.errors import SettingsError
 
 CODES = st.sampled_from([GOOD, GOOD, GOOD, FAILED, SLOW, FAILED | SLOW])
@@ -267,3 +267,41 @@ def test_totals_are_whole_numbers() -> None:
     counter.add(SLOW, 0.0)
     counter.add(FAILED | SLOW, 0.0)
     assert [type(total) for total in totals(counter)] == [int, int, int]
+
+
+@pytest.mark.parametrize("window", [CountWindow(10), TimeWindow(10, 10)])
+def test_what_is_cleared_has_passed(window: CountWindow | TimeWindow) -> None:
+    """Each time: good results that were counted by `goods` are never lost to the totals."""
+    counter = window.counter(0.0)
+    for goods in (3, 2):
+        counter.goods += goods
+        counter.clear(0.0)
+    assert (counter.passed, counter.goods, counter.calls) == (5, 0, 0)
+
+
+def test_of_a_count_window_that_is_not_full_no_more_goes_over_than_it_holds() -> None:
+    """Three results are three."""
+    older = CountWindow(10).counter(0.0)
+    for code in (GOOD, FAILED, GOOD):
+        older.add(code, 0.0)
+    assert carry_over(older, CountWindow(20), 0.0).seen_at(0.0) == (3, 1, 0)
+
+
+def test_buckets_of_a_time_window_go_over_by_their_age() -> None:
+    """Several that are one bucket in the new window are added up. What is too old for it is left out, and the rest leaves in its turn."""
+    older = TimeWindow(20, 20).counter(0.0)
+    for now in (7.0, 11.0, 12.0, 16.0, 19.0):
+        for code in (FAILED, SLOW, SLOW):
+            older.add(code, now)
+    newer = carry_over(older, TimeWindow(10, 2), 19.0)
+    assert newer.seen_at(19.0) == (12, 4, 8)
+    assert newer.seen_at(20.0) == (6, 2, 4)
+    assert newer.seen_at(25.0) == (0, 0, 0)
+
+
+def test_narrower_buckets_go_over_by_their_beginning() -> None:
+    """A bucket of two seconds is in the one of a second in which it began."""
+    older = TimeWindow(20, 10).counter(0.0)
+    older.add(FAILED, 15.5)
+    newer = carry_over(older, TimeWindow(5, 5), 16.5)
+    assert (newer.seen_at(18.5), newer.seen_at(19.0)) == ((1, 1, 0), (0, 0, 0))

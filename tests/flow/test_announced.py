@@ -66,3 +66,13 @@ def test_what_nothing_passes_is_told_when_something_does() -> None:
 
     assert list(announced.waiting(1.0, (mail,), passed=False)) == []
     assert list(announced.waiting(2.0, (mail,), passed=True)) == [MessagesHeld(2.0, ORDERS, ("mail",))]
+
+
+def test_what_was_announced_first_is_not_announced_again_after_the_second() -> None:
+    """Both are down all the time."""
+    mail, search = gate("mail"), gate("search")
+    announced = Announced(ORDERS)
+    for down in (mail, search):
+        down.circuit.open_for(100.0, 1.0)
+        assert list(announced.waiting(1.0, (mail, search), passed=True)) == [MessagesHeld(1.0, ORDERS, (down.name,))]
+    assert list(announced.waiting(2.0, (mail, search), passed=True)) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.flow.stage import BILLS, ORDERS, Stage, half_open
+from tests.flow.stage import BILLS, ORDERS, Stage, half_open, run_of
 from tests.flow.test_engine_passing import Mixed
 
 from holdgate.core import LimiterSnapshot, Override
@@ -249,3 +249,75 @@ def test_a_queue_that_is_empty_beside_one_that_waits_is_drained() -> None:
     book.note({ORDERS: Backlog(100), BILLS: Backlog(0)}, stage.engine.snapshot(0.0), {})
     found = book.read(at_pace(stage, 5.0))
     assert (found[ORDERS].drained_in, found[BILLS].drained_in) == (20.0, 0.0)
+
+
+# -- several sources ------------------------------------------------------------------------------------------------------------------
+
+
+def drained(stage: Stage, *looks: tuple[int, int, dict[str, int]], pace: float | None = None) -> float | None:
+    """In how many seconds ORDERS and OTHER are empty, after looks ten seconds apart: what waits in each, and what has ended."""
+    book = BacklogBook("shop")
+    for at, (one, other, ended) in enumerate(looks):
+        stage.now = 10.0 * at
+        book.note({ORDERS: Backlog(one), OTHER: Backlog(other)}, stage.engine.snapshot(stage.now), ended)
+    return book.read(at_pace(stage, pace))[ORDERS].drained_in
+
+
+def test_partitions_of_a_topic_are_drained_together() -> None:
+    """A hundred have ended in ten seconds, and none before; forty wait, in both of them."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    assert drained(stage, (100, 40, {}), (30, 10, {"orders": 100})) == 4.0
+
+
+@pytest.mark.parametrize(("held", "seconds"), [(ORDERS, 40 / 2.5), (OTHER, 40 / 7.5)])
+def test_a_partition_that_is_held_lowers_the_share_of_its_topic(held: Partition, seconds: float) -> None:
+    """By how much waits in it: thirty in the one, ten in the other, where ten a second may end."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    book = BacklogBook("shop")
+    for at, (one, other, ended) in enumerate(((100, 40, 0), (30, 10, 100))):
+        stage.now = 10.0 * at
+        book.note({ORDERS: Backlog(one), OTHER: Backlog(other)}, stage.engine.snapshot(stage.now), {"orders": ended})
+    stage.engine.hold(held)
+    stage.turn()
+    assert book.read(stage.engine.snapshot(stage.now))[ORDERS].drained_in == pytest.approx(seconds)
+
+
+def test_partitions_of_a_topic_share_a_pace() -> None:
+    """Four a second for both of them, which is ten seconds for forty."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    assert drained(stage, (30, 10, {}), pace=4.0) == pytest.approx(10.0)
+
+
+def test_of_several_paces_the_slowest_counts_whichever_comes_first() -> None:
+    """And a need without a pace says nothing of the others."""
+    stage = Stage("mail", "payments", "search")
+    snapshot = stage.engine.snapshot(0.0)
+    for paces, rate in (((None, 2.0, 10.0), 0.02), ((10.0, 2.0, None), 0.02), ((2.0, None, 10.0), 0.02)):
+        limits = {
+            name: None if pace is None else LimiterSnapshot(0, None, pace, None, 9, 1, 0, "pace")
+            for name, pace in zip(("mail", "payments", "search"), paces, strict=True)
+        }
+        dependencies = {name: replace(circuit, limits=limits[name]) for name, circuit in snapshot.dependencies.items()}
+        assert paced({ORDERS: 100}, replace(snapshot, dependencies=dependencies)) == {ORDERS: pytest.approx(rate)}
+
+
+def test_sources_of_different_needs_have_their_own_paces() -> None:
+    """Bills wait for mail, and orders for payments."""
+    stage = Stage("mail", "payments", run=run_of({"orders": ["payments"], "bills": ["mail"]}), sources=(ORDERS, BILLS))
+    snapshot = stage.engine.snapshot(0.0)
+    limits = LimiterSnapshot(0, None, 5.0, None, 9, 1, 0, "pace")
+    dependencies = {name: replace(circuit, limits=limits) for name, circuit in snapshot.dependencies.items()}
+    assert paced({ORDERS: 100, BILLS: 50}, replace(snapshot, dependencies=dependencies)) == {ORDERS: 0.05, BILLS: 0.1}
+
+
+def test_what_arrives_is_a_mean_that_follows() -> None:
+    """Nineteen a second came at first, and then nine."""
+    rate = DrainRate()
+    for at, ended, waiting in ((0.0, 0, 100), (10.0, 100, 190), (20.0, 200, 180)):
+        rate.look(at, ended, waiting, 1.0)
+    assert rate.drained_in(1.0) == pytest.approx(180 / (10 - (5.7 + 0.3 * (9 - 5.7))))
+
+
+def test_demand_of_a_group_is_that_of_all_its_sources() -> None:
+    """Two partitions of one topic."""
+    assert demand_of([seen(ORDERS, "shop", 20), seen(OTHER, "shop", 30)]) == {"shop": 50}

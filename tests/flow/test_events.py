@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 from tests.flow.stage import ORDERS
 
-from holdgate.flow.events import FlowEvent, LocalCauseSuspected, OutageSuspected, SourceEvent, SourceHeld
+from holdgate.flow.events import (
+    CommandGiven,
+    FlowEvent,
+    LimitBegan,
+    LocalCauseSuspected,
+    OutageSuspected,
+    SourceBlocked,
+    SourceEvent,
+    SourceHeld,
+)
 
 
 def test_an_event_cannot_be_changed() -> None:
@@ -31,3 +40,14 @@ def test_what_most_messages_fail_with_is_named_with_its_status() -> None:
     suspected = OutageSuspected(1.0, (), "httpx.HTTPStatusError", 3, 3, 1.0)
     assert suspected.what == "httpx.HTTPStatusError"
     assert replace(suspected, status=401).what == "httpx.HTTPStatusError 401"
+
+
+def test_what_an_event_leaves_out_is_not_so() -> None:
+    """Who makes one by hand, as an observer's test does, need not say what did not happen."""
+    blocked = SourceBlocked(1.0, ORDERS, 5, 3, "KeyError")
+    assert (blocked.suspect, blocked.throttled) == (False, False)
+    suspected = OutageSuspected(1.0, (), "OSError", 3, 3, 1.0)
+    assert (suspected.status, suspected.is_bug, suspected.began, suspected.needs) == (None, False, 0.0, None)
+    assert LimitBegan(1.0, "payments", 2.5, None, "pace").observed is False
+    given = CommandGiven(1.0, "hold", ORDERS, "alice", "the schema changes")
+    assert (given.until, given.position) == (None, None)

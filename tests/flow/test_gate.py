@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.flow.stage import gate
 
-from holdgate.core import State
+from holdgate.core import Circuit, Limits, State
 from holdgate.core.guidance import Guidance, Phase
 from holdgate.flow.blame import FailureHistory
+from holdgate.flow.gate import Gate
 
 
 def test_a_closed_circuit_is_neither_shut_nor_limited() -> None:
@@ -164,3 +165,21 @@ def test_what_is_held_against_it_is_its_own_failures_and_those_among_others_that
     history.blame_of(mail).attempts = 3
 
     assert history.counted == 5
+
+
+def test_good_probes_are_counted_each() -> None:
+    """Two are two."""
+    gate = Gate(Circuit("payments"))
+    for _ in range(2):
+        gate.probe_was_good()
+    assert gate.good_probes == 2
+
+
+def test_a_gate_learns_where_its_limiter_has_heard_a_refusal_or_its_circuit_limits() -> None:
+    """Numbers that were set alone are all that limits."""
+    assert not Gate(Circuit("payments")).learns
+    assert Gate(Circuit("payments", limits=Limits())).learns
+    assert not Gate(Circuit("payments", limits=Limits(concurrency=2, adaptive=False))).learns
+    down = Gate(Circuit("payments"))
+    down.circuit.open_for(10.0, 0.0)
+    assert down.learns

@@ -106,3 +106,17 @@ def test_a_suspected_outage_that_is_not_named_again_is_over() -> None:
     suspected = OutageSuspected(1.0, (ORDERS,), "mailer.RelayDown", 9, 10, 1.0)
     assert after(suspected).suspected(ORDERS, 91.0) == suspected
     assert after(suspected).suspected(ORDERS, 92.0) is None
+
+
+def test_outages_that_are_suspected_of_several_sources_are_kept_for_each() -> None:
+    """One after the other; and a change has no figures of itself."""
+    other = Partition("orders", 4)
+    first, second = (OutageSuspected(1.0, (source,), "OSError", 5, 6, 0.0) for source in (ORDERS, other))
+    last = after(first, second)
+    assert (last.suspected(ORDERS, 2.0), last.suspected(other, 2.0)) == (first, second)
+    assert Change(1.0) == Change(1.0, None, None, None, None, 0)
+
+
+def test_the_end_of_a_forced_opening_has_no_earlier_beginning() -> None:
+    """It is down since then, as far as anybody knows."""
+    assert change(half_opened(7.0)) == Change(7.0, 7.0)

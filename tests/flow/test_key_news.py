@@ -52,3 +52,17 @@ def test_twice_as_many_are_news_a_minute_later() -> None:
     stage.hold("c")
     stage.turn(later=100.0)
     assert news(stage) == []
+
+
+def test_news_of_keys_goes_by_their_own_time() -> None:
+    """However long the worker has run before."""
+    stage = Tenants()
+    stage.turn(later=1000.0)
+    stage.hold("a")
+    assert news(stage) == []
+    stage.turn(later=4.0)
+    assert news(stage) == []
+    stage.turn(later=1.0)
+    stage.keys.begin_anew(stage.now)
+    stage.turn(later=1.0)
+    assert news(stage) == [KeysHeld(1005.0, "payments", 1, 1, 0), KeysReleased(1006.0, "payments", 6.0)]

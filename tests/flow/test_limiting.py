@@ -10,6 +10,7 @@ import pytest
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open, parallel, positions, returned, run_of
 
 from holdgate.core import LimiterSnapshot, Limits, Outcome
+from holdgate.flow import limiting
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.events import LimitBegan, LimitEnded, LimitMoved, SourceHeld, SourceReleased
 from holdgate.flow.limiting import per_time
@@ -303,6 +304,42 @@ def test_a_limit_that_is_found_is_announced_once(scripted: Stage) -> None:
     ]
 
 
+def test_what_only_a_result_lets_go_holds_no_source(scripted: Stage) -> None:
+    """After a silence one call goes alone until it ends, and nobody knows when that is: it may be in a moment."""
+    Scripted.now.may, Scripted.now.at = 0, None
+    Scripted.now.seen = replace(Scripted.now.seen, why="throttled")
+    scripted.turn()
+    assert not scripted.run.plan.of(ORDERS).held
+
+
+def test_nothing_is_kept_of_a_limit_that_was_over_before_it_was_announced(scripted: Stage) -> None:
+    """There may be many of them in a year."""
+    Scripted.now.shut(at=0.25)
+    scripted.turn()
+    scripted.gates[0].circuit.set_limits(None, scripted.now)
+    scripted.turn()
+    assert scripted.engine._circuit_changes._limits.seen == {}
+
+
+def test_news_of_a_limit_goes_by_its_own_time(scripted: Stage) -> None:
+    """However long the worker has run before. When it is over and that was announced, nothing is kept of it."""
+    scripted.turn(later=1000.0)
+    Scripted.now.shut(at=1000.25)
+    scripted.turn()
+    Scripted.now.opened(pace=50.0)
+    scripted.turn(later=9.0)
+    assert not [event for event in scripted.events() if isinstance(event, LimitBegan)]
+    scripted.turn(later=1.0)
+    scripted.gates[0].circuit.set_limits(None, scripted.now)
+    scripted.turn()
+    scripted.turn()
+    assert [event for event in scripted.events() if isinstance(event, LimitBegan | LimitEnded)] == [
+        LimitBegan(1010.0, "payments", 50.0, 4, "pace"),
+        LimitEnded(1010.0, "payments", 10.0),
+    ]
+    assert scripted.engine._circuit_changes._limits.seen == {}
+
+
 def test_a_width_without_a_pace_is_announced_as_well(scripted: Stage) -> None:
     """A pace that is found later is another limit."""
     fake = Scripted.now
@@ -401,7 +438,8 @@ def test_a_gate_that_is_shut_for_a_moment_is_not_announced(scripted: Stage) -> N
 
 
 @pytest.mark.parametrize(
-    ("pace", "words"), [(9.84, "9.84/s"), (1250.4, "1250/s"), (1.0, "1/s"), (0.2, "12 a minute"), (0.0139, "50 an hour")]
+    ("pace", "words"),
+    [(9.84, "9.84/s"), (999.4, "999/s"), (999.6, "1000/s"), (1250.4, "1250/s"), (1.0, "1/s"), (0.2, "12 a minute"), (0.0139, "50 an hour")],
 )
 def test_a_pace_is_told_over_a_time_that_has_calls(pace: float, words: str) -> None:
     """Nobody knows what 0.0139 calls a second are."""
@@ -426,3 +464,23 @@ def test_a_limiter_that_begins_to_limit_nothing_lets_all_go(scripted: Stage) -> 
     Scripted.now.may = Scripted.now.at = None
     scripted.turn(later=0.1)
     assert len(scripted.start_all()) == 4
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(30.0, False), (59.5, False), (60.5, True)])
+def test_a_source_is_held_where_a_start_is_a_minute_away(seconds: float, held: bool) -> None:
+    """However long the worker has run before. What is shorter an inbox bridges."""
+    stage = limited(Limits(rate=1, per=seconds, adaptive=False))
+    stage.turn(later=1000.0)
+    stage.receive(3)
+    stage.end(stage.start(), returned())
+    stage.turn()
+    assert stage.run.plan.of(ORDERS).held is held
+
+
+@pytest.mark.parametrize(
+    ("found", "told", "is_another"),
+    [(15.0, 10.0, True), (14.9, 10.0, False), (10.0, 15.0, True), (10.1, 15.0, False), (None, None, False), (None, 1.0, True)],
+)
+def test_half_as_much_again_or_a_third_less_is_another_limit(found: float | None, told: float | None, is_another: bool) -> None:
+    """A limit is found by trying, and moves all the time."""
+    assert limiting._is_another(found, told) is is_another

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.flow.stage import ORDERS as SOURCE
 from tests.flow.stage import Message, messages
 
+from holdgate.flow.inbox import BatchInbox, FreeInbox, KeyInbox, Order, SourceInbox
 from holdgate.flow.message import Partition
-from holdgate.flow.passing import Kinds, MessageNeeds, PassingFreeInbox, PassingKeyInbox
+from holdgate.flow.passing import Kinds, MessageNeeds, PassingFreeInbox, PassingKeyInbox, new_inboxes
 from holdgate.flow.policy import Needs
 
 
@@ -252,3 +253,16 @@ def test_failures_are_compared_where_handler_and_needs_are_the_same() -> None:
     first, second, bills, mails = results_of_four(apart=True)
     assert first is second
     assert len({id(first), id(bills), id(mails)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("order", "plain", "passing"),
+    [("source", SourceInbox, SourceInbox), ("key", KeyInbox, PassingKeyInbox), ("none", FreeInbox, PassingFreeInbox)],
+)
+def test_the_order_decides_which_inbox_a_source_has(order: Order, plain: type, passing: type) -> None:
+    """In order of the source none passes another, whatever each message needs. Batches have their own."""
+    assert [type(it) for it in new_inboxes(order, None, 8, 80, by_message=False)] == [plain, type(None)]
+    mixed, same = new_inboxes(order, None, 8, 80, by_message=True)
+    assert type(mixed) is passing
+    assert same is (None if order == "source" else mixed)
+    assert isinstance(new_inboxes(order, 5, 8, 80, by_message=False)[0], BatchInbox)

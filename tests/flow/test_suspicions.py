@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -524,3 +525,18 @@ def test_when_nothing_is_left_to_try_more_is_fetched() -> None:
     stage.turn(8.0)
 
     assert stage.run.plan.of(ORDERS).fetch is True
+
+
+@pytest.mark.parametrize(("status", "is_bug"), [(401, False), (None, True)])
+def test_what_is_suspected_is_named_with_all_that_is_known(status: int | None, is_bug: bool) -> None:
+    """The status of the answer, whether it looks like a bug, and when the first of them failed."""
+    stage = working()
+    stage.turn(100.0)
+    for source in THREE:
+        stage.receive(2, source)
+    for delivery in stage.start_all():
+        stage.end(delivery, replace(unclaimed(0), status=status, is_bug=is_bug))
+        stage.turn(1.0)
+    (suspected,) = (event for event in stage.events() if isinstance(event, OutageSuspected))
+    assert (suspected.status, suspected.is_bug, suspected.began) == (status, is_bug, 100.0)
+    assert (suspected.failed, suspected.of, suspected.since) == (3, 3, 102.0)

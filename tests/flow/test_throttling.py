@@ -7,8 +7,9 @@ import math
 import pytest
 from tests.flow.stage import gate
 
+from holdgate.core import Limits
 from holdgate.flow.blame import FailureHistory
-from holdgate.flow.throttling import is_news, is_to_be_named, keeps_place, wait
+from holdgate.flow.throttling import asks_at, is_news, is_to_be_named, keeps_place, wait
 
 HOUR = 3600.0
 
@@ -48,6 +49,24 @@ def test_chance_makes_a_wait_longer_and_never_shorter() -> None:
     """Those that were told the same second must not come back together, nor before it."""
     assert wait(1, 10.0, HOUR, 0.5) == pytest.approx(10.5)
     assert wait(1, None, HOUR, 1.0) == pytest.approx(0.275)
+
+
+def test_a_message_that_the_limiter_hands_slots_to_asks_half_as_seldom() -> None:
+    """Immediately after its first refusal, and then half of the wait that is one shorter."""
+    history, payments = FailureHistory(), gate()
+    payments.circuit.set_limits(Limits(), 0.0)
+    seen = []
+    for _ in range(4):
+        history.throttled_again("HTTPStatusError 429")
+        seen.append(asks_at(history, (payments,), 60.0, 100.0, 0.0, needed=(payments,)))
+    assert seen == [None, 100.125, pytest.approx(100.2125), pytest.approx(100.36125)]
+
+
+def test_a_message_that_needs_nothing_believes_what_it_is_told() -> None:
+    """There are no settings that bound it."""
+    history = FailureHistory()
+    history.throttled_again("HTTPStatusError 429")
+    assert asks_at(history, (), 50_000.0, 100.0, 0.0, needed=()) == 50_100.0
 
 
 def test_a_message_is_named_at_the_twelfth_time_in_a_row() -> None:

@@ -177,3 +177,20 @@ def test_an_engine_counts_holds_and_circuits() -> None:
     assert totals.holds["circuit:payments"].sum == 10.0
     assert totals.transitions["payments", (State.CLOSED, State.OPEN, "open_for")] == 1
     assert totals.circuits["payments"] == stage.gates[0].circuit.read_totals()
+
+
+def test_skipped_messages_are_counted_each() -> None:
+    """By why they were."""
+    tally = Tally()
+    tally.of("orders")
+    tally.note([MessageSkipped(1.0, ORDERS, 5, "bad", by_operator=by_operator) for by_operator in (True, False, True, False, False)])
+    assert tally.read({}, ()).names["orders"].skipped == {"operator": 2, "exhausted": 3}
+
+
+def test_the_label_of_one_name_too_many_is_that_of_the_others() -> None:
+    """In the totals as they are read."""
+    tally = Tally()
+    for number in range(MOST_NAMES):
+        tally.of(f"topic-{number}")
+    assert tally.read({}, ()).label("one-more") == OTHERS
+    assert tally.read({}, ()).label("topic-0") == "topic-0"

@@ -67,7 +67,8 @@ def judge(results: dict[str, FileResult]) -> int:
     """Tell which survivors nobody has argued, and which arguments have become idle; the exit code."""
     known = arguments()
     missing = [f"{file} {name}" for file, it in results.items() for name in it.survivors if argued(file, name, known) is None]
-    idle = [f"{it.file} {it.mutant}" for it in known if not any(name.startswith(it.mutant) for name in results[it.file].survivors)]
+    survivors = [(file, name) for file, it in results.items() for name in it.survivors]
+    idle = [f"{it.file} {it.mutant}" for it in known if not any(it.speaks_for(*survivor) for survivor in survivors)]
     for line in missing:
         print(f"no test notices: {line}")
     for line in idle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from itertools import accumulate
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from tests.mutation.mutants import Mutant
 # A test that takes longer, in seconds, is for the mutants of the module that it mirrors: the quick ones see the rest of the world, too.
 SLOW = 0.1
 
-# So long, in seconds, a mutant that its own tests have not noticed is shown to those of other modules, those that noticed most first.
-OTHERS = 0.3
+# So long, in seconds, a mutant is shown to the tests of its own module, those that noticed most first, and then the quickest: a limiter has
+# worlds of a second each, and fifteen seconds for each mutant that none of them notices would be hours. Then to those of other modules.
+OWN = 2.0
+OTHERS = 1.0
 
 
 class Evidence:
@@ -53,5 +55,17 @@ class Evidence:
             names = {name for name in self._items if name.startswith(own)}.union(*lines.values())
         wanted = [name for name in names if name.startswith(own) or self.seconds[name] <= SLOW]
         wanted.sort(key=lambda name: (not name.startswith(own), -self.kills[name], self.seconds[name], name))
-        spent = accumulate(0.0 if name.startswith(own) else self.seconds[name] for name in wanted)
-        return [self._items[name] for name, seconds in zip(wanted, spent, strict=True) if seconds <= OTHERS]
+        return [
+            self._items[name]
+            for is_own, most in ((True, OWN), (False, OTHERS))
+            for name in self._within(most, (name for name in wanted if name.startswith(own) is is_own))
+        ]
+
+    def _within(self, most: float, names: Iterable[str]) -> Iterator[str]:
+        """The first of these tests, as many as fit into so many seconds, and one at least."""
+        spent = 0.0
+        for name in names:
+            yield name
+            spent += self.seconds[name]
+            if spent > most:
+                return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,10 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 ARGUED = HERE / "argued.toml"
+
+# Where an argument stands that is about a kind of change, wherever it is, and what stands in its name for any text.
+ANY_FILE = "any file"
+ANY_TEXT = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,16 @@ def keep(results: Mapping[str, FileResult], path: Path = RESULTS) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """Why survivors whose names begin like this are none that a test should notice."""
+    """Why survivors whose names begin like this are none that a test should notice. `file` may be `ANY_FILE`."""
 
     mutant: str
     why: str
     file: str
+
+    def speaks_for(self, file: str, name: str) -> bool:
+        """Whether it is about this survivor."""
+        begin = ".*".join(re.escape(part) for part in self.mutant.split(ANY_TEXT))
+        return self.file in {file, ANY_FILE} and re.match(begin, name) is not None
 
 
 def arguments(path: Path = ARGUED) -> list[Argument]:
@@ -56,4 +66,4 @@ def arguments(path: Path = ARGUED) -> list[Argument]:
 
 def argued(file: str, name: str, known: list[Argument]) -> Argument | None:
     """The argument for one survivor, or None: then a test is missing."""
-    return next((it for it in known if it.file == file and name.startswith(it.mutant)), None)
+    return next((it for it in known if it.speaks_for(file, name)), None)

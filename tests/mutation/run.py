@@ -53,7 +53,7 @@ class Run:
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.pluginmanager.unregister(name="terminalreporter")  # six thousand runs of the tests say nothing
+        config.pluginmanager.unregister(name="terminalreporter")  # one run of the tests for each mutant: they say nothing
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.mutation import page, results
-from tests.mutation.results import FileResult, argued, arguments, keep, load
+from tests.mutation.results import ANY_FILE, Argument, FileResult, argued, arguments, keep, load
 
 SOURCES = Path(__file__).parents[2] / "src" / "holdgate"
 
@@ -43,6 +43,15 @@ def test_an_argument_is_for_its_file_alone() -> None:
     assert argued("flow/b.py", "f: `x = 1` → `x = 3`", [known]) is None
 
 
+def test_an_argument_by_kind_is_for_every_file() -> None:
+    """Three points stand for any text, and the rest is as it is written."""
+    known = [Argument("….__init__: `self.… = False… → `self.… = None", "as false", ANY_FILE)]
+    assert argued("core/a.py", "A.__init__: `self.is_b = False` → `self.is_b = None`", known) is known[0]
+    assert argued("flow/b.py", "B.__init__: `self._c = False` → `self._c = None`", known) is known[0]
+    assert argued("flow/b.py", "B.__init__: `self._c = False` → `self._c = True`", known) is None
+    assert argued("flow/b.py", "B.f: `self._c = False` → `self._c = None`", known) is None
+
+
 def functions_of(path: Path) -> set[str]:
     """Every function, method and class of a file, by its qualified name."""
     found: set[str] = set()
@@ -60,7 +69,7 @@ def functions_of(path: Path) -> set[str]:
 
 def test_every_argument_is_about_a_function_that_is_there() -> None:
     """One that has moved to another file, or has another name, would argue about nothing, and leave its survivor without a reason."""
-    scopes = {(it.file, it.mutant.partition(":")[0]) for it in results.arguments()}
+    scopes = {(it.file, it.mutant.partition(":")[0]) for it in results.arguments() if it.file != ANY_FILE}
     gone = [
         f"{file}: {scope}"
         for file, scope in sorted(scopes)

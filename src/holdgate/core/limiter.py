@@ -104,7 +104,6 @@ class Limiter:
         "_calls",
         "_chance",
         "_cut_at",
-        "_draw",
         "_failures",
         "_gate",
         "_latency",
@@ -127,7 +126,6 @@ class Limiter:
 
     def __init__(self, limits: Limits | None, draw: Callable[[], float]) -> None:
         self._limits = limits
-        self._draw = draw
         self.active = limits is not None
         self.in_flight = 0
         self._adaptive = limits is None or limits.adaptive

@@ -49,7 +49,7 @@ _NOT_BEFORE = 60.0
 
 
 _MINUTE, _HOUR = 60.0, 3600.0
-_FOUR_DIGITS = 1000.0
+_FOUR_DIGITS = 999.5  # from here on three digits round to "1e+03"
 
 
 def per_time(pace: float, calls: str = "") -> str:
