@@ -233,18 +233,18 @@ def test_found_is_what_is_lower_than_what_was_set(pace: float | None, width: int
     """A hundred in ten seconds are ten a second; eight may be in flight."""
     limits = LimitedCalls(Limits(rate=100, per=10.0, concurrency=8), lambda: 0.0)
     limits.set_share(share, 0.0)
-    assert limits.is_found(LimiterSnapshot(0, width, pace, None, 0, 0, 0, "pace")) is is_found
+    assert (limits.found_in(LimiterSnapshot(0, width, pace, None, 0, 0, 0, "pace")) != (None, None)) is is_found
 
 
 def test_without_numbers_all_is_found() -> None:
     """And nothing is where nothing is known."""
     limits = LimitedCalls(Limits(), lambda: 0.0)
-    assert limits.is_found(LimiterSnapshot(0, None, 5.0, None, 0, 0, 0, "pace"))
+    assert limits.found_in(LimiterSnapshot(0, None, 5.0, None, 0, 0, 0, "pace")) == (5.0, None)
     unlimited = LimitedCalls(None, lambda: 0.0)
     unlimited.set_share(0.5, 0.0)
-    assert unlimited.is_found(LimiterSnapshot(0, None, 5.0, None, 0, 0, 0, "pace"))
-    assert not limits.is_found(LimiterSnapshot(0, None, None, None, 0, 0, 0, "free"))
-    assert not LimitedCalls(TWO, lambda: 0.0).is_found(LimiterSnapshot(0, 1, 5.0, None, 0, 0, 0, "pace"))
+    assert unlimited.found_in(LimiterSnapshot(0, None, 5.0, None, 0, 0, 0, "pace")) == (5.0, None)
+    assert limits.found_in(LimiterSnapshot(0, None, None, None, 0, 0, 0, "free")) == (None, None)
+    assert LimitedCalls(TWO, lambda: 0.0).found_in(LimiterSnapshot(0, 1, 5.0, None, 0, 0, 0, "pace")) == (None, None)
 
 
 @pytest.mark.parametrize(("limits", "is_silence"), [(None, False), (Limits(), True), (Limits(concurrency=9, adaptive=False), False)])

@@ -88,7 +88,7 @@ HOLDS = (given(ORDERS, NOW + 60), given("orders", None, reason="more"), given("e
             document(circuit(), sources=(source(),), backlog=waits(100, readable=40, blocked_for=90.0)),
             (
                 "orders[3] is not held. No message waits in this process, and 100 at the broker in all. An open transaction of a producer "
-                "has kept 60 of them back for 1 minute: they cannot be read before it ends."
+                "has kept 60 of them back for 2 minutes: they cannot be read before it ends."
             ),
         ),
         (

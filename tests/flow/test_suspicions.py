@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -535,7 +534,7 @@ def test_what_is_suspected_is_named_with_all_that_is_known(status: int | None, i
     for source in THREE:
         stage.receive(2, source)
     for delivery in stage.start_all():
-        stage.end(delivery, replace(unclaimed(0), status=status, is_bug=is_bug))
+        stage.end(delivery, unclaimed(0)._replace(status=status, is_bug=is_bug))
         stage.turn(1.0)
     (suspected,) = (event for event in stage.events() if isinstance(event, OutageSuspected))
     assert (suspected.status, suspected.is_bug, suspected.began) == (status, is_bug, 100.0)
