@@ -29,7 +29,7 @@ def test_a_rate_is_a_pace() -> None:
     [
         ({"rate": 0}, "limits.rate must be at least 1, got 0: nothing would ever start. guard.force_open stops all calls for a time"),
         ({"rate": -5}, "limits.rate must be at least 1, got -5"),
-        ({"rate": 0.0}, "limits.rate must be at least 1, got 0"),
+        ({"rate": 0.0}, "limits.rate must be at least 1, got 0: nothing would ever start. guard.force_open stops all calls for a time"),
         ({"rate": 1.0}, "limits.rate must be a whole number, got 1.0"),
         ({"rate": 1.5}, "limits.rate must be a whole number, got 1.5"),
         ({"rate": 0.5, "per": 2}, "got 0.5 with per=2: write rate=1, per=4"),
