@@ -130,6 +130,18 @@ def test_the_least_that_any_answer_said_of_a_quota_holds() -> None:
     assert at == pytest.approx(9.9 / 50, abs=0.001)
 
 
+def test_trap_a_refusal_names_its_end_in_milliseconds() -> None:
+    """Two good answers have shown the unit: the key is shut for twenty seconds, and not for five hours."""
+    key = Key()
+    for at, left, reset in ((0.1, 599, 59_900.0), (1.1, 590, 58_900.0)):
+        key.record.end(None, OK, at, told=Told(None, left, reset))
+    key.now = 40.0
+    key.call(THROTTLED, 0.02, told=Told(20_000.0, 0, 20_000.0))
+    at = key.record.next_at(key.now)
+    assert at is not None
+    assert 20.0 <= at - key.now <= 25.0
+
+
 # -- its width ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -335,7 +335,9 @@ class KeyRecord(MessageCounts):
         gate, pace = self._gate, self._pace
         gate.learn(now - began)
         pace.refuse()
-        retry_after = None if told is None else told.sure_wait
+        retry_after = None
+        if told is not None:  # a quota knows the unit, which may be milliseconds
+            retry_after = told.sure_wait if self._quota is None else self._quota.in_seconds(told)
         if gate.is_shut:
             if token and token == gate.asked:
                 gate.refuse(now, retry_after)
