@@ -65,7 +65,7 @@ async def test_an_outage_is_explained_held_and_watched(scene: Scene, tmp_path: P
     assert held.exit_code == 0
     text = (await ask(path, "explain", f"{topic}[0]")).stdout
     assert re.search(r"is held for \d+ seconds?\.", text)
-    assert "alice holds it for another 29 minutes: the schema changes." in text
+    assert "alice holds it for another 30 minutes: the schema changes." in text
     assert "at the broker in all" in text
 
     await scene.up()
