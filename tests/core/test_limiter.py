@@ -252,15 +252,20 @@ def test_a_cap_that_falls_costs_a_few_refusals() -> None:
 
 @pytest.mark.parametrize("seconds", [lambda call: 0.1 + 0.002 * random.Random(call).random(), lambda call: 0.4 if call % 5 == 0 else 0.025])
 def test_the_knee_of_a_queue_is_found_without_a_refusal(seconds: Callable[[int], float]) -> None:
-    """Sixteen servers are kept busy by not many more in flight, whatever the calls are like.
-
-    (Calls that take as long as each other to the digit go round in step, and what is measured is the step.)
-    """
+    """Sixteen servers are kept busy by not many more in flight, whatever the calls are like."""
     played = play(_limiter(), Service(servers=16, seconds=seconds), 120.0)
     assert len(played.good) > 0.93 * 160 * 120
     widths = play(limiter := _limiter(), Service(servers=16, seconds=seconds), 240.0)
     assert widths.refused == 0
     assert 12 <= (limiter.snapshot(240.0).width or 0) <= 32
+
+
+def test_calls_that_go_round_in_step_keep_all_servers_busy() -> None:
+    """Each takes as long as the others to the digit, so a comparison of widths measures the step. More are in flight than needed."""
+    played = play(limiter := _limiter(), Service(servers=16, seconds=lambda _call: 0.1), 240.0)
+    assert len(played.good) > 0.93 * 160 * 240
+    assert played.refused == 0
+    assert 12 <= (limiter.snapshot(240.0).width or 0) <= 40
 
 
 def test_more_servers_are_noticed() -> None:

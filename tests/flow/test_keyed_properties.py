@@ -224,17 +224,22 @@ class KeysMachine(RuleBasedStateMachine):
             self.engine.unhold(source)
         for keys, key, slot in self.outside:
             keys.end(key, slot, Outcome.SUCCESS, self.now)
-        # Who was refused after twelve minutes without a turn has found a pace of one call in five.
-        for seconds in [1.0] * 300 + [30.0] * 100:
-            for message in list(self.running):
-                self._end_well(message)
-            self._start_all()
-            self.now += seconds
+        self._go_on(400, 1.0)
         assignments = [each for run in self.runs for each in run.assignments.values() if not each.going]
+        assert [(each.inbox.waiting, each.in_flight) for each in assignments] == [(0, 0)] * len(assignments)
+        # Who was refused after twelve minutes without a turn has found a pace of one call in five, and is held so long with nothing to do.
+        self._go_on(100, 30.0)
         assert [(each.plan.reasons, each.inbox.waiting, each.in_flight) for each in assignments] == [((), 0, 0)] * len(assignments)
         assert not [one for one in self.engine._waiting._entries if not one.assignment.going]
 
     # -- bookkeeping ------------------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, turns: int, seconds: float) -> None:
+        for _ in range(turns):
+            for message in list(self.running):
+                self._end_well(message)
+            self._start_all()
+            self.now += seconds
 
     def _start_all(self) -> None:
         for _ in range(3):
