@@ -88,10 +88,10 @@ def named(exception: BaseException, name_of: Callable[[type], str] = attrgetter(
 # -- what cannot be read ----------------------------------------------------------------------------------------------------------------
 
 # What everything here, Python's traceback and `isinstance` read of an exception, as Python itself has it: no class has a part in it.
+# BaseException has a `__getattribute__` of its own up to CPython 3.13, and object's from 3.14 on.
 _PYTHONS_OWN: dict[str, Any] = {
-    name: vars(BaseException)[name]
-    for name in ("args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__", "__getattribute__")
-} | {"__class__": property(type)}
+    name: vars(BaseException)[name] for name in ("args", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__dict__")
+} | {"__class__": property(type), "__getattribute__": BaseException.__getattribute__}
 _PYTHONS_OWN_OF_GROUPS = _PYTHONS_OWN | {"exceptions": vars(BaseExceptionGroup)["exceptions"]}
 
 
