@@ -55,8 +55,12 @@ TOO_GOOD = 1.3  # nor does one that shows more than this: more than all of the a
 LONGEST = 4  # a trial that showed nothing is repeated at twice the length, at most this often the usual
 CALMEST = 4  # a trial that changed nothing is followed by a pause of one to four of its lengths
 SMALLEST_ARM = 16  # calls: a median of deciles needs some
+ARM = 3  # calls of an arm for each of its width: of two, one trial in four over the knee showed a gain by luck
 FIRST_ROUND = 4  # the width that is measured first: less says nothing, and is too narrow for nearly everything
-SMALLEST_ROUND = 8
+SMALLEST_ROUND = 8  # calls
+FEW_ROUND = 2  # calls of a round for each of its width: up to here a doubling that was luck costs little, and slow calls begin sooner
+MANY = 8  # the width over which a round has more
+ROUND = 4  # calls for each: of two, one doubling in eight went on over the knee by luck
 LIFT_NEEDS = 2.0  # refusals that are saved up before a lift, and what a refused one costs: a cap moves seldom
 
 
@@ -272,7 +276,7 @@ class Width:
     def _grow(self) -> None:
         self._width = min(self._width + 1, max(self._grow_to, self._width))
         if self._width >= self._grow_to:
-            self._try((self._width,), max(SMALLEST_ROUND, 2 * self._width))
+            self._try((self._width,), max(SMALLEST_ROUND, (ROUND if self._width > MANY else FEW_ROUND) * self._width))
 
     def _conclude_round(self, latencies: list[float]) -> None:
         last, self._last_round = self._last_round, (latencies, self._width)
@@ -280,8 +284,9 @@ class Width:
             before, narrow = last
             ratio = self._width / narrow
             gained = gain(before, latencies, ratio)
-            is_little = len(before) >= ENOUGH_FOR_MEANS and mean_gain(before, latencies, ratio) < LITTLE
-            if gained < HALF or is_little:
+            if len(before) >= ENOUGH_FOR_MEANS and (by_means := mean_gain(before, latencies, ratio)) < LITTLE:
+                gained = min(gained, by_means)
+            if gained < HALF:
                 self._growing = False
                 self._width = min(self._width, ceil(narrow * ratio ** min(HALF, max(0.0, gained)) * ABOVE))
                 return
@@ -308,7 +313,7 @@ class Width:
             wide = width
         if narrow < wide and self._pause <= 0 and self._budget.affords_work():
             self._budget.count += 1
-            self._try((narrow, wide, wide, narrow), max(SMALLEST_ARM, 2 * width) * self._longer)
+            self._try((narrow, wide, wide, narrow), max(SMALLEST_ARM, ARM * width) * self._longer)
 
     def _try(self, widths: tuple[int, ...], size: int) -> None:
         self._trial = Trial(widths, size, self._next_arm)
