@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.flow.mixed import Mixed
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open, run_of
-from tests.flow.test_engine_passing import Mixed
 
 from holdgate.core import LimiterSnapshot, Override
 from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, paced, share_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from tests.flow.stage import BILLS, ORDERS, gate, messages, partitions, place_of, run_of
+from tests.flow.stage import BILLS, ORDERS, gate, messages, partitions, place_of, placed, run_of
 
 from holdgate.flow.events import SourceHeld, SourceReleased
 from holdgate.flow.message import Partition
@@ -48,6 +48,16 @@ def test_a_place_with_its_share_of_the_memory_is_not_fetched_for() -> None:
 
     assert (assignment.make_room(), assignment.full, repr(assignment.low)) == (False, True, "3")
     assert list(assignment.run.dirty) == []
+
+
+def test_a_message_that_leaves_the_waiting_list_changes_no_plan() -> None:
+    """It waited for what all of its source need, which has its own way to say that it is back."""
+    assignment = place_of(gate())
+    delivery = placed(assignment)
+    assignment.listed(delivery, assignment.gates)
+    assignment.unlisted(delivery, assignment.gates)
+
+    assert assignment.run.dirty == {}
 
 
 # -- gone -----------------------------------------------------------------------------------------------------------------------------
