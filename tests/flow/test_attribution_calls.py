@@ -7,7 +7,8 @@ from itertools import permutations
 import pytest
 
 from holdgate.core import Outcome, Told
-from holdgate.flow.attribution import AttemptCalls, CallSummary
+from holdgate.errors import Reject
+from holdgate.flow.attribution import AttemptCalls, CallSummary, Cause, attribute
 
 
 def test_a_summary_begins_without_an_outcome() -> None:
@@ -115,3 +116,21 @@ def test_what_answers_say_of_a_limit_is_kept_together() -> None:
     summary.ended(Outcome.SUCCESS, 1.0, told=Told(retry_after=9.0, remaining=5, reset=30.0))
     summary.ended(Outcome.THROTTLED, 1.0, told=Told(retry_after=2.0, remaining=0, reset=29.0))
     assert summary.told == Told(retry_after=9.0, remaining=0, reset=29.0)
+
+
+def test_a_message_that_is_rejected_speaks_for_the_calls_that_it_has_made() -> None:
+    """Payments has answered, and mail was not called: the handler rejects the message for what it has read."""
+
+    class Need:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def classify(self, _: BaseException) -> Outcome:
+            return Outcome.IGNORED
+
+    calls = AttemptCalls()
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 0.25)
+    found = attribute([Need("payments"), Need("mail")], calls, Reject("no such order"), 1.0)  # type: ignore[list-item]
+
+    assert (found.cause, found.reason) == (Cause.REJECTED, "no such order")
+    assert [(each.outcome, each.duration) for each in found.findings] == [(Outcome.SUCCESS, 0.25), (None, None)]
