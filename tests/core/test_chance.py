@@ -335,5 +335,5 @@ def test_refusals_that_have_come_often_enough_are_no_longer_excused() -> None:
 
 
 def _around(value: float) -> list[float]:
-    """This float and those next to it: sums are rounded."""
+    """Return the floats next to this one, too: sums are rounded."""
     return [value, nextafter(value, 0.0), nextafter(value, inf)]

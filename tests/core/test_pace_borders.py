@@ -104,17 +104,23 @@ def test_a_shut_in_which_ten_would_have_started_is_none_of_a_window() -> None:
 
 def test_a_pace_that_has_fallen_to_three_fifths_is_yielded_from() -> None:
     """It is gone to directly from below that."""
-    let_in, base = next((calls, base) for calls in range(10, 100) for base in _around(calls / 8 * MARGIN / FAR_OFF) if _is_border(calls, base))
+    let_in, base = next(
+        (calls, base) for calls in range(10, 100) for base in _around(_measured(calls) / FAR_OFF) if _is_border(calls, base)
+    )
 
     assert opened(at(base), 8.0, let_in) == base * (1 - _share(base))
 
 
+def _measured(calls: int) -> float:
+    return calls / 8 * MARGIN
+
+
 def _is_border(calls: int, base: float) -> bool:
-    return FAR_OFF * base == calls / 8 * MARGIN
+    return FAR_OFF * base == _measured(calls)
 
 
 def _around(value: float) -> list[float]:
-    """This float and those next to it: products are rounded."""
+    """Return the floats next to this one, too: products are rounded."""
     return [value, math.nextafter(value, 0.0), math.nextafter(value, math.inf)]
 
 

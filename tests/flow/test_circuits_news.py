@@ -66,9 +66,7 @@ def test_a_probe_that_has_begun_is_wanted_no_more() -> None:
 
 
 @pytest.mark.parametrize(("observed", "walks"), [(False, 1), (True, 0)])
-def test_what_waits_stands_anew_only_when_a_limit_comes_or_goes(
-    observed: bool, walks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_waits_stands_anew_only_when_a_limit_comes_or_goes(observed: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A walk along a line may be one along ten thousand messages. What is only observed limits nothing."""
     walked: list[Gate] = []
     monkeypatch.setattr(WaitingList, "regroup", lambda _, one: walked.append(one))

@@ -135,3 +135,16 @@ def test_a_failure_after_an_outage_that_is_over_begins_none() -> None:
 
     assert stage.end(started[10], unclaimed(1, ERROR)) is Verdict.AGAIN
     assert not stage.engine._suspicions.pending
+
+
+def test_what_is_suspected_was_not_announced_before() -> None:
+    """So that its end is announced only if its beginning was."""
+    stage = working()
+    for source in partitions(3):
+        stage.receive(1, source)
+    for delivery in stage.start_all():
+        stage.engine.settle(delivery, unclaimed(0), "ValueError", stage.now)
+    (suspicion,) = stage.engine._suspicions.pending.values()
+    assert suspicion.announced is False
+    stage.turn()
+    assert suspicion.announced is True

@@ -390,13 +390,15 @@ def test_the_rates_of_a_new_type_are_what_is_expected() -> None:
 
 def test_a_spell_begins_at_the_time_of_its_first_failure() -> None:
     """At 0 where nobody gives a time."""
-    for given, began in (({}, 0.0), ({"now": 7.0}, 7.0)):
-        kind = UnclaimedType(ERROR)
-        kind.failed(again=False, new=True, enough=ENOUGH, **given)  # type: ignore[arg-type]
-        results = RunResults()
-        results.failed(FailureHistory(), FAILURE, ENOUGH, **given)
-        (of_results,) = results._kinds.values()
-        assert (kind.began, of_results.began) == (began, began)
+    kind, results = UnclaimedType(ERROR), RunResults()
+    kind.failed(again=False, new=True, enough=ENOUGH)
+    results.failed(FailureHistory(), FAILURE, ENOUGH)
+    assert [each.began for each in (kind, *results._kinds.values())] == [0.0, 0.0]
+
+    later, results = UnclaimedType(ERROR), RunResults()
+    later.failed(again=False, new=True, enough=ENOUGH, now=7.0)
+    results.failed(FailureHistory(), FAILURE, ENOUGH, 7.0)
+    assert [each.began for each in (later, *results._kinds.values())] == [7.0, 7.0]
 
 
 def test_from_the_first_success_on_a_message_that_comes_again_may_have_failed_before() -> None:
