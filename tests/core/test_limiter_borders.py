@@ -79,3 +79,44 @@ def test_after_a_shut_that_was_long_the_width_comes_back_by_and_by(
     limiter._open(shut_for)
 
     assert told == [is_gentle]
+
+
+def test_a_call_that_was_let_in_ends_the_row_of_failures() -> None:
+    """As many as before it make an outage."""
+    limiter = _limiter()
+    limiter._failures = DOWN_AFTER - 1
+    limiter.end(limiter.start(0.0), SUCCESS, 0.0, 0.5)
+
+    assert limiter._failures == 0
+
+
+@pytest.mark.parametrize(("passed", "level"), [(9, 8), (8, 8), (7, 5)])
+def test_a_level_that_was_let_in_before_needs_no_answers(passed: int, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a higher one, calls that began before may still be refused, and were never inside then: three of eight."""
+    seen: list[int] = []
+    monkeypatch.setattr(widths.Width, "accept", lambda _, level, arm, took: seen.append(level))
+    limiter = _limiter()
+    limiter._width.passed = passed
+    limiter.start(1.0, 3)
+    limiter.end(limiter.start(1.0, 5), SUCCESS, 1.0, 1.5)
+
+    assert seen == [level]
+
+
+def test_only_the_call_that_goes_alone_ends_that() -> None:
+    """Others that end beside it are old."""
+    limiter = _limiter()
+    old = limiter.start(0.0)
+    limiter._width.is_careful = True
+    alone = limiter.start(0.5)
+    limiter._forget(old)
+    assert (limiter.free(0.6), limiter.snapshot(0.6).why) == (0, "throttled")
+    limiter._forget(alone)
+    assert limiter.free(0.6) == 1
+
+
+def test_a_snapshot_names_when_the_next_call_may_start() -> None:
+    """The same moment as the limiter."""
+    limiter = Limiter(Limits(rate=1, adaptive=False), lambda: 0.5)
+    limiter.start(5.0)
+    assert limiter.snapshot(5.5).next_at == limiter.next_at(5.5) == 6.0

@@ -8,7 +8,20 @@ import pytest
 
 from holdgate.core import width as module
 from holdgate.core.experiments import Budget
-from holdgate.core.width import ENOUGH, FAULTY, FOR_A_CAP, GAIN, HALF, STRONG, UNSURE, Width
+from holdgate.core.width import (
+    ABOVE,
+    ENOUGH,
+    ENOUGH_FOR_MEANS,
+    FAULTY,
+    FOR_A_CAP,
+    GAIN,
+    HALF,
+    LITTLE,
+    STRONG,
+    TOO_GOOD,
+    UNSURE,
+    Width,
+)
 from holdgate.core.width_trial import Trial
 
 
@@ -141,3 +154,53 @@ def test_half_of_a_gain_takes_a_part_of_the_way(gained: float, wider: bool) -> N
     width._widen(8, 10, gained, [])
 
     assert ((width.current or 0) > 8) is wider
+
+
+def _round(width: Width, gained: float, in_mean: float, monkeypatch: pytest.MonkeyPatch) -> Width:
+    """Judge the round of growing at 16, after one at 8, by these gains."""
+    monkeypatch.setattr(module, "gain", lambda *_: gained)
+    monkeypatch.setattr(module, "mean_gain", lambda *_: in_mean)
+    width._growing = True
+    width._last_round = [0.1] * ENOUGH_FOR_MEANS, 8
+    width._conclude_round([0.1] * ENOUGH_FOR_MEANS)
+    return width
+
+
+@pytest.mark.parametrize(
+    ("gained", "in_mean", "grows"),
+    [
+        (HALF, 1.0, True),
+        (math.nextafter(HALF, 0.0), 1.0, False),
+        (1.0, LITTLE, True),
+        (1.0, math.nextafter(LITTLE, -1.0), False),
+    ],
+)
+def test_a_round_that_gains_just_enough_is_followed_by_another(
+    gained: float, in_mean: float, grows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the middle of its calls and by their mean."""
+    assert _round(_width(16), gained, in_mean, monkeypatch)._growing is grows
+
+
+def test_growing_ends_between_what_was_and_what_is() -> None:
+    """At a quarter of the gain, a quarter of the way, as factors go."""
+    with pytest.MonkeyPatch.context() as patch:
+        width = _round(_width(16), 0.25, 1.0, patch)
+
+    assert width.current == math.ceil(8 * 2**0.25 * ABOVE)
+
+
+@pytest.mark.parametrize(("half", "believed"), [(TOO_GOOD, True), (math.nextafter(TOO_GOOD, math.inf), False)])
+def test_halves_that_are_too_good_to_be_true_are_tried_again(half: float, believed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both show the same, and more than there can be."""
+    taken: list[float] = []
+    monkeypatch.setattr(Width, "_widen", lambda _, _narrow, _wide, share, _latencies: taken.append(share))
+    width = _judged(_width(), half, half, 1.5, monkeypatch=monkeypatch)
+
+    assert taken == ([1.0] if believed else [])  # and what both show together counts as all of it, never more
+    assert (width._longer > 1) is not believed
+
+
+def test_there_is_room_for_none_where_more_are_in_flight_than_may_be() -> None:
+    """The width has been cut under them."""
+    assert [_width(8).room(in_flight) for in_flight in (6, 8, 11)] == [2, 0, 0]
