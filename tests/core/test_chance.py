@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from math import inf, log, nextafter
 
 import pytest
 
-from holdgate.core.chance import CALM, DOUBTS, FALLEN, FIRST_AFTER, LATER, LATEST, SIZES, ChanceRefusals, ChanceVerdict
+from holdgate.core.chance import CALM, DOUBTS, ENOUGH, FALLEN, FIRST_AFTER, LATER, LATEST, OFTEN, SIZES, ChanceRefusals, ChanceVerdict
 from holdgate.core.refusal_test import RefusalTest
 
 
@@ -308,3 +309,31 @@ def test_a_share_that_was_seen_lower_is_the_lower(share: float) -> None:
     for _ in range(5000):
         chance.let_in()
     assert [chance.refuse() for _ in range(4)] == [True, True, True, False]
+
+
+def test_at_first_nothing_is_known() -> None:
+    """A refusal is that of a limit until tests have shown another thing."""
+    assert ChanceRefusals().is_known is False
+
+
+def test_the_share_that_is_refused_is_a_mean_over_a_thousand_calls() -> None:
+    """Each call counts by a thousandth less with each that comes after it, and one before all of them is taken for let in."""
+    chance = ChanceRefusals()
+    for number in range(200):
+        (chance.let_in, chance.refuse)[number % 10 == 0]()
+    kept = [0.999 ** (199 - number) for number in range(200)]
+    assert chance._seen == pytest.approx(sum(kept[::10]) / (sum(kept) + 0.999**200), rel=1e-9)
+
+
+def test_refusals_that_have_come_often_enough_are_no_longer_excused() -> None:
+    """Exactly enough is enough; a hair less is not."""
+    enough = next(each for each in _around(ENOUGH - log(OFTEN)) if each + log(OFTEN) == ENOUGH)
+    for evidence, excused in ((enough, False), (enough - 1e-9, True)):
+        chance = _known()
+        chance._evidence = evidence
+        assert chance.refuse() is excused
+
+
+def _around(value: float) -> list[float]:
+    """Return the floats next to this one, too: sums are rounded."""
+    return [value, nextafter(value, 0.0), nextafter(value, inf)]

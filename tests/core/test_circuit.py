@@ -456,3 +456,13 @@ def test_a_permit_is_not_renewed_at_the_end_of_a_bucket() -> None:
     permit = acquire(circuit, 1.996)
     assert circuit.renew(permit, 2.0) is False
     assert circuit.renew(permit, 1.999) is True
+
+
+def test_a_quick_call_counts_for_as_long_as_it_has_measured_itself() -> None:
+    """A call form knows it better than the permit, which was held for longer."""
+    circuit = Circuit("payments")
+    for duration in (None, 0.001):
+        permit = circuit.try_acquire(1.0)
+        assert isinstance(permit, Permit)
+        circuit.record(permit, Outcome.SUCCESS, 1.002, duration=duration)
+    assert circuit.read_totals().succeeded.sum == pytest.approx(0.003)

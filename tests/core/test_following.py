@@ -148,3 +148,13 @@ def test_only_in_a_ramp_of_the_fleet_its_results_are_facts() -> None:
     circuit.guide(Guidance(Phase.WAIT, stage=7, until=inf), 1.0)
     facts = circuit.own_facts(1.0)
     assert (facts.stage, facts.stage_good, facts.stage_seconds) == (7, 0, 0.0)
+
+
+def test_a_guided_ramp_has_proved_nothing_when_it_begins() -> None:
+    """It begins with a probe, until the fleet gives it a limit; a good call proves it."""
+    ramp = GuidedRamp(RampSettings(), 16)
+    assert (ramp.proved, ramp.is_probing) == (False, True)
+    ramp.lead(4, 0.0, is_new=True)
+    assert (ramp.proved, ramp.is_probing) == (False, False)
+    ramp.count(ramp.stage, StageResult.GOOD, 0.0)
+    assert ramp.proved is True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import nextafter
+
 import pytest
 
-from holdgate.core.key_pace import CATCH_UP, OVERSHOT, SLOWEST, YIELD, KeyPace
+from holdgate.core.key_pace import CATCH_UP, FAR_OFF, OVERSHOT, SLOWEST, YIELD, KeyPace
 
 
 def begun(count: int, *, over: float = 10.0, shut_for: float = 1.0) -> KeyPace:
@@ -239,3 +241,12 @@ def test_after_an_outage_the_count_begins_anew() -> None:
     assert known.rate == pytest.approx(2.00823, rel=1e-6)
     known.reopen(110.0, 1.0, 110.0)
     assert known.rate == pytest.approx(0.792, rel=1e-6)
+
+
+def test_a_pace_that_was_let_in_by_three_fifths_is_yielded_from() -> None:
+    """Below that it is measured anew."""
+    for measured, rate in ((FAR_OFF * 8.0, 8.0 * (1 - YIELD)), (nextafter(FAR_OFF * 8.0, 0.0), nextafter(FAR_OFF * 8.0, 0.0))):
+        pace = KeyPace(0.0)
+        pace.rate, pace._is_guess, pace._is_sure = 8.0, False, True
+        pace._judge(5, measured, 1.0)
+        assert pace.rate == rate

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdgate.core import Circuit, CircuitSettings, KeysSnapshot, Limits, Outcome, State, Told
+from holdgate.core import Circuit, CircuitSettings, KeysSnapshot, Limits, Outcome, State, Told, keys
 from holdgate.core.keys import ALL_THROTTLED, IDLE, Keys
 
 if TYPE_CHECKING:
@@ -388,3 +388,9 @@ def test_keys_that_have_room_again_are_taken_once() -> None:
     whole.keys.count_waiting(record, 1)
     whole.keys.look_again()
     assert (whole.keys.take_freed(), whole.keys.take_freed()) == ([record], [])
+
+
+def test_as_many_keys_are_known_as_the_settings_name_by_themselves() -> None:
+    """A hundred thousand, where nobody has said another number."""
+    made = keys.Keys(Circuit("payments"), None, lambda: 0.5)
+    assert made.max_keys == keys.MAX_KEYS == 100_000

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.core.driving import SUCCESS, acquire
 
-from holdgate.core import Circuit, LimiterSnapshot, Limits, Outcome, Permit, Rejected, State
+from holdgate.core import Circuit, LimiterSnapshot, Limits, Outcome, Override, Permit, Rejected, State
 from holdgate.core.limited_calls import LimitedCalls
+from holdgate.core.limiter import Limiter
 from holdgate.core.outcomes import Told
 from holdgate.core.permits import SETTLED, issue
 
@@ -264,3 +265,37 @@ def test_a_share_is_told_to_what_else_has_numbers() -> None:
     limits.shared = lambda share, now: seen.append((share, now))
     limits.set_share(0.5, 3.0)
     assert seen == [(0.5, 3.0)]
+
+
+# -- what is not limited --------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_that_a_user_gave_limit_from_the_beginning() -> None:
+    """Before anybody lays an override over the circuit."""
+    calls = LimitedCalls(Limits(concurrency=2, adaptive=False), lambda: 0.5)
+    assert (calls.active, calls.counts, calls.free(0.0)) == (True, True, 2)
+
+
+def test_a_call_that_nothing_limits_wants_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An override lets all of them through: that more would come is no news for the limiter."""
+    wanted: list[bool] = []
+    monkeypatch.setattr(Limiter, "expect_more", lambda _: wanted.append(True))
+    calls = LimitedCalls(Limits(concurrency=2, adaptive=False), lambda: 0.5)
+    calls.overridden(Override.DISABLED, 0.0)
+    calls.expect_more()
+    assert wanted == []
+    calls.overridden(None, 1.0)
+    calls.expect_more()
+    assert wanted == [True]
+
+
+def test_a_call_that_was_never_counted_is_not_taken_off_while_it_is_observed() -> None:
+    """It began before anybody looked, and was never made: the others are in flight all the same."""
+    calls = LimitedCalls(Limits(concurrency=2, adaptive=False), lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    counted, unknown = issue(0, 0.0, 1), issue(0, 0.0, 1)
+    calls.start(counted, 0.0)
+    calls.give_back(unknown, 1.0)
+    seen = calls.snapshot(1.0)
+    assert seen is not None
+    assert seen.in_flight == 1

@@ -330,3 +330,8 @@ def test_with_a_multiplier_a_silence_waits_by_its_level() -> None:
 def test_after_a_relapse_a_silence_waits_by_its_level() -> None:
     """A dependency that flaps is asked as seldom as it was."""
     assert opened_until(BY_AGE, Outage(since=0.0, level=2), Asked(10.0, 15.0, 0.5, is_silence=True)) == pytest.approx(26.0)
+
+
+def test_a_call_was_no_silence_unless_somebody_says_so() -> None:
+    """Nobody knows how long an answer takes at first."""
+    assert Asked(1.0, 2.0, 0.5).is_silence is False

@@ -405,3 +405,12 @@ def test_other_settings_make_the_next_stages_last_as_long_as_they_say() -> None:
     for _ in range(4):
         ramp.count(ramp.stage, StageResult.GOOD, 1.0)
     assert (ramp.limit, ramp.stage_ends) == (1, 6.0)
+
+
+def test_stages_are_numbered_from_one_and_begin_with_no_refusal() -> None:
+    """The probe is the first."""
+    ramp = Ramp(RampSettings(), 16)
+    assert (ramp.stage, ramp.refused) == (1, False)
+    ramp.refused = True
+    ramp.count(1, StageResult.GOOD, 0.0)
+    assert (ramp.stage, ramp.refused) == (2, False)

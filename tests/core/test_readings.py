@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from tests.core.driving import FAILURE, FIRST_WAIT, SUCCESS, acquire, calls, half_opened, opened
 
-from holdgate.core import Circuit, CircuitSettings, Override, State
+from holdgate.core import Circuit, CircuitSettings, CircuitSnapshot, Override, State
 from holdgate.core.guidance import Guidance, Phase
 
 
@@ -61,3 +63,11 @@ def test_an_override_and_what_a_fleet_wants_are_read() -> None:
     circuit.observe(2.0)
     seen = circuit.snapshot(2.0)
     assert (seen.override, seen.guidance) == (Override.METRICS_ONLY, None)
+
+
+def test_a_snapshot_that_is_made_by_hand_may_leave_out_what_few_circuits_have() -> None:
+    """Limits, keys and a fleet; and a ramp ends at one call."""
+    whole = Circuit("payments").snapshot(0.0)
+    given = {each.name: getattr(whole, each.name) for each in fields(whole)[:-4]}
+    seen = CircuitSnapshot(**given)
+    assert (seen.full, seen.limits, seen.keys, seen.guidance) == (1, None, None, None)

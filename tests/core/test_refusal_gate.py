@@ -32,6 +32,7 @@ def test_open_gate_limits_nothing() -> None:
     gate = _gate()
     assert gate.free(0.0) is None
     assert (gate.is_shut, gate.is_down, gate.shut_at, gate.asking, gate.asked) == (False, False, 0.0, 0, 0)
+    assert (gate.asked_at, gate.next_at()) == (0.0, 0.0)
     gate.shut(0.0, is_down=False)
     gate.ask(7, 0.25)
     assert (gate.asking, gate.asked) == (7, 7)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from holdgate.core.sole_use import SoleUse
+from holdgate.core.sole_use import SAME, SoleUse
 
 
 def _refused(sole_use: SoleUse, *refusals: tuple[float, float], pace: float = 10.0, in_ramp: bool = False) -> float | None:
@@ -125,3 +127,24 @@ def test_a_ramp_that_went_far_confirms_nothing() -> None:
     assert held is not None
     assert _refused(sole_use, (held * 1.16, 12.0), pace=held, in_ramp=True) is None
     assert not sole_use.holds
+
+
+@pytest.mark.parametrize(("let_in", "limit"), [(197.0, 200.0), (math.nextafter(197.0, 0.0), None)])
+def test_what_differs_by_exactly_as_much_as_calls_do_is_the_same(let_in: float, limit: float | None) -> None:
+    """Three of two hundred calls: with a third refusal that agrees it is a limit. A hair more, and it is none."""
+    assert SAME * 200.0 == 3.0
+    assert _refused(SoleUse(), (20.0, let_in), (30.0, 200.0), (40.0, 200.0)) == limit
+
+
+def test_a_refusal_at_the_pace_that_it_stays_at_is_a_doubt_to_the_border() -> None:
+    """One and a half percent above it is no higher: the pace was wrong. Above that a ramp has been refused."""
+    for refused_at, doubts in ((10.0 * (1 + SAME), 1), (math.nextafter(10.0 * (1 + SAME), math.inf), 0)):
+        sole_use = SoleUse()
+        sole_use.holds = True
+        sole_use.limit(10.0, refused_at, 9.0, in_ramp=False)
+        assert sole_use._doubts == doubts
+
+
+def test_at_first_it_stays_nowhere() -> None:
+    """Nothing has been refused."""
+    assert SoleUse().holds is False

@@ -182,3 +182,11 @@ def test_a_time_that_stands_still_is_not_in_milliseconds() -> None:
     assert quota.unit == 0.001
     quota.tell(_told(5, 8000.0), 2.5, 0)
     assert quota.unit == 1.0
+
+
+def test_a_call_that_was_due_long_ago_is_due_when_the_window_ends() -> None:
+    """At its last second the empty quota holds nothing back any more: the time is that of its own interval, which is over."""
+    quota = ToldQuota()
+    quota.tell(_told(0, 1.0), 20.0, 0)
+    assert quota.next_at(20.75) == 21.0
+    assert (quota.next_at(21.0), quota.free(21.0)) == (0.0, 1)

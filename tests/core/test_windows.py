@@ -305,3 +305,14 @@ def test_narrower_buckets_go_over_by_their_beginning() -> None:
     older.add(FAILED, 15.5)
     newer = carry_over(older, TimeWindow(5, 5), 16.5)
     assert (newer.seen_at(18.5), newer.seen_at(19.0)) == ((1, 1, 0), (0, 0, 0))
+
+
+def test_time_within_a_bucket_changes_nothing() -> None:
+    """What is known of it stays: how many results were enough to be judged, and until when only good ones are in it."""
+    counter = TimeWindow(10.0).counter(0.0)
+    counter.enough = 7
+    for now in (0.0, 0.5, 0.75):
+        counter.expire(now)
+    assert (counter.enough, counter.clean_until) == (7, 1.0)
+    counter.expire(1.0)
+    assert (counter.enough, counter.clean_until) == (0, 2.0)

@@ -7,7 +7,8 @@ from itertools import permutations
 import pytest
 
 from holdgate.core import Outcome, Told
-from holdgate.flow.attribution import AttemptCalls, CallSummary
+from holdgate.errors import Reject
+from holdgate.flow.attribution import AttemptCalls, Attribution, CallSummary, Cause, attribute
 
 
 def test_a_summary_begins_without_an_outcome() -> None:
@@ -115,3 +116,68 @@ def test_what_answers_say_of_a_limit_is_kept_together() -> None:
     summary.ended(Outcome.SUCCESS, 1.0, told=Told(retry_after=9.0, remaining=5, reset=30.0))
     summary.ended(Outcome.THROTTLED, 1.0, told=Told(retry_after=2.0, remaining=0, reset=29.0))
     assert summary.told == Told(retry_after=9.0, remaining=0, reset=29.0)
+
+
+def test_a_message_that_is_rejected_speaks_for_the_calls_that_it_has_made() -> None:
+    """Payments has answered, and mail was not called: the handler rejects the message for what it has read."""
+
+    class Need:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def classify(self, _: BaseException) -> Outcome:
+            return Outcome.IGNORED
+
+    calls = AttemptCalls()
+    calls.summary_of("payments").ended(Outcome.SUCCESS, 0.25)
+    found = attribute([Need("payments"), Need("mail")], calls, Reject("no such order"), 1.0)  # type: ignore[list-item]
+
+    assert (found.cause, found.reason) == (Cause.REJECTED, "no such order")
+    assert [(each.outcome, each.duration) for each in found.findings] == [(Outcome.SUCCESS, 0.25), (None, None)]
+
+
+def test_what_an_attempt_leaves_out_is_not_there() -> None:
+    """Nothing is held for a call form before its first call; an end of which nobody says more has no calls and no time to wait."""
+    assert (AttemptCalls().held, AttemptCalls().summaries) == ({}, {})
+    found = Attribution((), Cause.MESSAGE)
+    assert (found.undeclared, found.retry_after, found.refused) == ((), None, ())
+
+
+class Says:
+    """A dependency that takes everything for too many calls, and reads from the answer when to come back."""
+
+    name = "payments"
+
+    def classify(self, _: BaseException) -> Outcome:
+        return Outcome.THROTTLED
+
+    def told_of(self, answer: object) -> Told | None:
+        return Told(retry_after=float(str(answer)))
+
+
+def test_what_a_refusal_says_is_read_from_that_very_exception() -> None:
+    """No call form has seen it."""
+    found = attribute([Says()], None, ValueError("7.5"), 1.0)  # type: ignore[list-item]
+    assert [each.told for each in found.findings] == [Told(retry_after=7.5)]
+
+
+@pytest.mark.parametrize(
+    ("summaries", "cause"),
+    [({"payments": Outcome.FAILURE}, Cause.DEPENDENCY), ({"search": Outcome.FAILURE, "payments": Outcome.THROTTLED}, Cause.DEPENDENCY)],
+)
+def test_a_call_that_failed_is_why_whether_it_was_declared_or_not(summaries: dict[str, Outcome], cause: Cause) -> None:
+    """Of a need, or of a dependency that no need names, beside one that was too fast."""
+    calls = AttemptCalls()
+    error = ValueError("1")
+    calls.excused.append(error)
+    for name, outcome in summaries.items():
+        calls.summary_of(name).ended(outcome, 1.0)
+    assert attribute([Says()], calls, error, 1.0).cause is cause  # type: ignore[list-item]
+
+
+def test_of_two_calls_that_failed_alike_the_first_outcome_stays() -> None:
+    """The same again is no other."""
+    summary = CallSummary()
+    for seconds in (1.0, 2.0):
+        summary.ended(Outcome.FAILURE, seconds)
+    assert (summary.outcome, summary.slowest) == (Outcome.FAILURE, 2.0)

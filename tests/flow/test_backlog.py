@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.flow.mixed import Mixed
 from tests.flow.stage import BILLS, ORDERS, Stage, half_open, run_of
-from tests.flow.test_engine_passing import Mixed
 
 from holdgate.core import LimiterSnapshot, Override
 from holdgate.flow.backlog import BacklogBook, DrainRate, SourceBacklog, demand_of, paced, share_of
@@ -321,3 +321,31 @@ def test_what_arrives_is_a_mean_that_follows() -> None:
 def test_demand_of_a_group_is_that_of_all_its_sources() -> None:
     """Two partitions of one topic."""
     assert demand_of([seen(ORDERS, "shop", 20), seen(OTHER, "shop", 30)]) == {"shop": 50}
+
+
+def test_a_source_in_which_nothing_waits_wants_nothing() -> None:
+    """Whether its topic waits elsewhere or not; nobody knows yet when a source is drained that was looked at by hand."""
+    stage = Stage("payments", sources=(ORDERS, OTHER))
+    book = BacklogBook("shop")
+    for at in (0.0, 10.0):
+        book.note({ORDERS: Backlog(0), OTHER: Backlog(0)}, stage.engine.snapshot(at), {})
+    found = book.read(stage.engine.snapshot(10.0))
+
+    assert [(each.willing, each.drained_in) for each in found.values()] == [(0, 0.0), (0, 0.0)]
+    assert SourceBacklog(ORDERS, "shop", Backlog(0), 0.0, 0).drained_in is None
+
+
+def test_what_arrives_in_partitions_that_stay_is_taken_off() -> None:
+    """Ten a second end and nine come, of which three tenths count at first."""
+    assert drained(Stage("payments", sources=(ORDERS, OTHER)), (500, 500, {}), (500, 490, {"orders": 100})) == pytest.approx(990 / 7.3)
+
+
+def test_what_arrives_while_the_broker_does_not_answer_is_taken_off() -> None:
+    """The partitions are those that were known before it was away: ten a second end, and nine come."""
+    stage = Stage("payments")
+    book = BacklogBook("shop")
+    for at, waiting, ended in ((0.0, 1000, 0), (10.0, None, 100), (20.0, 980, 200)):
+        stage.now = at
+        book.note({ORDERS: Backlog(waiting)}, stage.engine.snapshot(at), {"orders": ended})
+
+    assert book.read(stage.engine.snapshot(20.0))[ORDERS].drained_in == pytest.approx(980 / 7.3)

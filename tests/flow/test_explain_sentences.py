@@ -242,3 +242,20 @@ def test_what_is_close_to_an_unknown_name_is_shown(name: str, text: str) -> None
     with pytest.raises(Unknown) as caught:
         explain(document(*[circuit(f"d{number:02}") for number in range(12)], sources=sources), name)
     assert str(caught.value) == f"nothing here is named {text}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"reason": "new_rule", "value": None}, "because new_rule"),
+        ({"reason": "new_rule", "value": 0.5, "threshold": 0.4}, "because new_rule"),
+        ({"reason": "failure_rate", "value": 0.5, "threshold": None}, "because too many of the calls failed"),
+        ({"override": "new_override", "reason": None}, "payments is new_override, by the program itself."),
+    ],
+)
+def test_what_a_newer_worker_says_is_said_as_it_is(fields: dict[str, object], says: str) -> None:
+    """A document may come from a worker with a rule that this version has no words for."""
+    found = document(OPEN, sources=(source(),), last=opened(Reason.FAILURE_RATE, 0.5, 0.5))
+    found["dependencies"][0].update(fields)  # type: ignore[typeddict-item]
+
+    assert says in explain(found, "payments")

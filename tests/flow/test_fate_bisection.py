@@ -476,3 +476,14 @@ def test_a_shared_failure_of_a_batch_is_told_with_its_time() -> None:
     assert [event for event in stage.events() if isinstance(event, AttributionShared)] == [
         AttributionShared(3.0, ORDERS, ("mail", "payments"))
     ]
+
+
+def test_halves_of_a_batch_that_failed_by_itself_wait_for_no_time() -> None:
+    """Unless an outage that no need describes excuses it: then they wait as after any failure of a dependency."""
+    for excused, waits in (({}, False), ({"excused": True}, True)):
+        stage = BatchStage(4, "payments")
+        stage.put(4)
+        batch = stage.next()
+        assert isinstance(batch, Batch)
+        stage.engine._bisection.again(batch, own_failure(), "ValueError", stage.now, **excused)
+        assert (stage.engine._waiting.next_deadline() is not None) is waits

@@ -273,3 +273,14 @@ def test_a_message_that_is_skipped_makes_room_in_the_span() -> None:
     stage.engine.settle_in_parts(batch, batch.items(), {0: GONE, 1: LATER}, returned(), stage.now)
     stage.turn()
     assert take(stage).position == 4
+
+
+def test_a_batch_is_over_when_the_last_of_its_blocked_messages_is_let_go() -> None:
+    """Two of it were rejected, and nowhere could be sent: each is a part that the next batch waits for."""
+    stage = RequestStage(rejects=False)
+    stage.part(stage.take(), {0: GONE, 2: GONE})
+    inbox = stage.assignment().inbox
+    first, second = stage.assignment().blocked
+    assert not inbox.done(first)
+    assert inbox.take() is None
+    assert inbox.done(second)

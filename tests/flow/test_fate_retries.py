@@ -192,3 +192,11 @@ def test_every_dependency_that_refused_is_a_need_of_the_message() -> None:
     desk.keep(delivery, refused("search"))
 
     assert gates_of(delivery) == (payments, mail, search)
+
+
+def test_two_dependencies_that_nobody_declared_are_announced_both() -> None:
+    """One message calls both, and both refuse."""
+    desk = Desk(gate())
+    told = desk.keep(placed(desk.assignment), refused("search", "mail"))
+
+    assert [event.dependency for event in told if isinstance(event, UndeclaredNeed)] == ["search", "mail"]

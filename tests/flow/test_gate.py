@@ -183,3 +183,9 @@ def test_a_gate_learns_where_its_limiter_has_heard_a_refusal_or_its_circuit_limi
     down = Gate(Circuit("payments"))
     down.circuit.open_for(10.0, 0.0)
     assert down.learns
+
+
+def test_a_new_dependency_holds_nothing() -> None:
+    """Neither by its circuit nor by its limit, and no probe is due."""
+    new = gate()
+    assert (new.shut, new.held_by_limit, new.probed, new.probe_due) == (False, False, False, False)

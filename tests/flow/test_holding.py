@@ -95,3 +95,22 @@ def test_a_reminder_is_due_after_the_last_announcement() -> None:
     hold.announced(605.0)
 
     assert hold.reminder_due(600.0) == 1205.0
+
+
+class Held:
+    """A key, as far as a hold asks it."""
+
+    def __init__(self, *, is_held: bool) -> None:
+        self.is_held = is_held
+
+
+def test_a_key_is_a_reason_while_it_is_held_and_its_message_waits() -> None:
+    """A message that was skipped waits for it no longer; a key that is well holds nobody."""
+    held, well, skipped = Held(is_held=True), Held(is_held=False), Held(is_held=True)
+    hold = Hold()
+    hold.wait_for_key(held, "payments", 3)  # type: ignore[arg-type]
+    hold.wait_for_key(well, "mail", 3)  # type: ignore[arg-type]
+    hold.wait_for_key(skipped, "search", 2)  # type: ignore[arg-type]
+
+    assert list(hold.key_reasons(3)) == ["key:payments"]
+    assert list(hold.keys) == [held]

@@ -163,3 +163,17 @@ def test_the_engine_wakes_for_a_key_or_for_a_retry_whichever_is_first(backoff: f
     stage.end(delivery, own_failure())
     stage.turn()
     assert stage.engine.next_deadline() == pytest.approx(deadline)
+
+
+def test_what_waits_again_waits_in_the_same_line() -> None:
+    """A line that is left by its last message is gone, and with it when its key is free again."""
+    stage = waiting("a")
+    waits = _waits(stage)
+    (line,) = waits.lines.values()
+    assert line.is_due is False
+    (alone,) = waits.release([], stage.now + 10.0)
+    assert line.is_due is False
+
+    waits.set_aside(alone, line.keys, line.record, stage.now + 10.0)
+    assert waits.lines[line.record] is line
+    assert KeyLine(line.keys, line.record).is_due is False

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.flow.stage import QUICK
+from tests.flow.stage import QUICK, gate, place_of, placed
 from tests.flow.tenants import Tenants
 
-from holdgate.core import Circuit, Outcome, State, Told
+from holdgate.core import Circuit, Limits, Outcome, State, Told
 from holdgate.core.keys import Keys
 from holdgate.flow import keyed
 from holdgate.flow.attribution import NeedVerdict
@@ -174,3 +174,27 @@ def test_the_whole_hears_of_a_quota_only_where_it_is_throttled() -> None:
     assert seen is not None
     assert seen.next_at is not None
     assert seen.next_at >= stage.now + 7.0
+
+
+# -- what is looked at ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_of_a_source_without_keys_has_none_anywhere() -> None:
+    """Not even at a dependency with keys that has refused one of its calls: that was nobody's need."""
+    stage = _stage()
+    plain = placed(place_of(gate("mail")))
+
+    assert keyed.key_at(plain, stage.gate) is None
+
+
+@pytest.mark.parametrize(("waits", "limited", "turn"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_a_success_needs_a_turn_only_where_somebody_waits_at_a_limit(waits: bool, limited: bool, turn: bool) -> None:
+    """Those who wait for a lane have it by themselves, and a limit that nobody waits at is no news."""
+    stage = _stage()
+    delivery = _started(stage)
+    if limited:
+        stage.gate.circuit.set_limits(Limits(concurrency=5, adaptive=False), stage.now)
+    if waits:
+        stage.gate.lines[stage.run] = {1: object()}
+
+    assert keyed.record_successes(delivery, stage.now) is turn

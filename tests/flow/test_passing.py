@@ -266,3 +266,25 @@ def test_the_order_decides_which_inbox_a_source_has(order: Order, plain: type, p
     assert type(mixed) is passing
     assert same is (None if order == "source" else mixed)
     assert isinstance(new_inboxes(order, 5, 8, 80, by_message=False)[0], BatchInbox)
+
+
+def test_a_key_that_was_passed_with_many_behind_it_goes_on_one_by_one() -> None:
+    """When all of them are done nothing is behind it, and the next of the key counts as any other."""
+    inbox = PassingKeyInbox(span=100, held_span=1000)
+    came = keyed("a", "a", "a", "a")
+    inbox.put(came)
+    taken(inbox)
+    inbox.let_pass(came[0])
+    behind = []
+    for each in came:
+        inbox.done(each)
+        behind.append(inbox.behind_passed)
+        taken(inbox)
+    assert behind == [2, 1, 0, 0]
+
+    late = keyed("a", "a")
+    inbox.put(late)
+    for each in late:
+        taken(inbox)
+        inbox.done(each)
+    assert (inbox.waiting, inbox.behind_passed, inbox.passed) == (0, 0, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from holdgate.errors import SettingsError
 from holdgate.flow.message import Partition, Queue
-from holdgate.flow.policy import Needs
+from holdgate.flow.policy import FallbackSettings, Needs
 
 BY_NAME = {"orders": ["payments", "mail"], "audit": []}
 
@@ -78,3 +78,8 @@ def test_the_needs_of_a_name_are_empty_if_there_are_none() -> None:
     """For the line at start, which says so of a topic or queue."""
     assert Needs(["payments"]).of_name("orders") == ("payments",)
     assert [Needs(BY_NAME).of_name(name) for name in ("orders", "audit", "later")] == [("payments", "mail"), (), ()]
+
+
+def test_a_fallback_begins_immediately_unless_it_is_to_wait() -> None:
+    """A circuit that is open has shown enough."""
+    assert FallbackSettings().after == 0.0

@@ -125,3 +125,9 @@ def test_the_smallest_settings_are_accepted() -> None:
     policy = RetryPolicy(attempts=1, multiplier=1.0, jitter=0.0, initial_backoff=2.0, max_backoff=2.0)
 
     assert policy.wait(9, 0.5) == 2.0
+
+
+def test_a_wait_grows_no_further_after_sixty_four_failures() -> None:
+    """A number without end would be too big for a float, where the longest wait is as good as none."""
+    endless = replace(POLICY, max_backoff=1e300)
+    assert [endless.wait(failures, 0.5) for failures in (64, 65, 66, 5000)] == [2.0**63, 2.0**64, 2.0**64, 2.0**64]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.flow.mixed import Mixed
 from tests.flow.stage import ORDERS, Stage, messages, rejected, run_of
-from tests.flow.test_engine_passing import Mixed
 
 from holdgate.core import State
 from holdgate.flow.memory import Memory

@@ -386,3 +386,25 @@ def test_the_rates_of_a_new_type_are_what_is_expected() -> None:
     assert kind._rate == 0.3
     kind._retried, kind._repeated = 6.0, 1.0
     assert kind._rate_again == pytest.approx(3 / 8)
+
+
+def test_a_spell_begins_at_the_time_of_its_first_failure() -> None:
+    """At 0 where nobody gives a time."""
+    kind, results = UnclaimedType(ERROR), RunResults()
+    kind.failed(again=False, new=True, enough=ENOUGH)
+    results.failed(FailureHistory(), FAILURE, ENOUGH)
+    assert [each.began for each in (kind, *results._kinds.values())] == [0.0, 0.0]
+
+    later, results = UnclaimedType(ERROR), RunResults()
+    later.failed(again=False, new=True, enough=ENOUGH, now=7.0)
+    results.failed(FailureHistory(), FAILURE, ENOUGH, 7.0)
+    assert [each.began for each in (later, *results._kinds.values())] == [7.0, 7.0]
+
+
+def test_from_the_first_success_on_a_message_that_comes_again_may_have_failed_before() -> None:
+    """One is enough to know that this is no worker that was restarted in an outage."""
+    for successes, outage in ((0, True), (1, False)):
+        results = RunResults()
+        results.successes = successes
+        found = [results.failed(FailureHistory(), FAILURE, ENOUGH, redelivered=True) for _ in range(6)]
+        assert any(found) is outage
