@@ -167,7 +167,7 @@ def test_thirty_two_calls_are_enough_for_the_means(lost: int, most: int) -> None
 
 
 def test_a_trial_has_four_arms_and_what_gains_nothing_goes_down() -> None:
-    """Narrow, wide, wide, narrow, with three times as many calls as the width each. The narrow one is kept, and the next trial comes directly."""
+    """Narrow, wide, wide, narrow, with three calls for each of its width. The narrow one is kept, and the next trial comes directly."""
     assert Full(20, seconds=_gaining(0.0)).run(447) == [(20, 1), (17, 60), (23, 120), (17, 61), (15, 51), (20, 102), (15, 52)]
 
 
