@@ -299,3 +299,25 @@ def test_a_call_that_was_never_counted_is_not_taken_off_while_it_is_observed() -
     seen = calls.snapshot(1.0)
     assert seen is not None
     assert seen.in_flight == 1
+
+
+def test_calls_that_are_observed_are_ended_with_what_they_say() -> None:
+    """Their outcome, their weight and what the answer says of a quota; a call whose end is known already says nothing again."""
+    calls = LimitedCalls(None, lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    assert calls.is_observed
+    permit = issue(0, 0.0, 1)
+    calls.start(permit, 0.0)
+    assert calls.snapshot(0.0) is None
+    permit.standing = SETTLED
+    assert calls.end(permit, Outcome.SUCCESS, 1.0, Told(None, 20, 10.0)) is False
+    assert calls.snapshot(1.0) is None
+
+    known = issue(0, 1.0, 1)
+    calls.start(known, 1.0)
+    assert calls.end(known, Outcome.SUCCESS, 2.0, Told(None, 20, 10.0)) is True
+    seen = calls.snapshot(2.0)
+    assert seen is not None
+    assert (seen.pace, seen.accepted) == (2.0, 1)
+    calls.overridden(None, 3.0)
+    assert not calls.is_observed

@@ -70,3 +70,15 @@ def test_waste_is_the_share_of_refused_calls() -> None:
 
 def _snapshot(accepted: int, refused: int) -> LimiterSnapshot:
     return LimiterSnapshot(in_flight=0, width=None, pace=None, next_at=None, accepted=accepted, refused=refused, experiments=0, why="free")
+
+
+@pytest.mark.parametrize(
+    ("share", "rate", "per", "concurrency"),
+    [(0.5, 10, 60.0, 4), (0.3, 6, 60.0, 2), (0.01, 1, 300.0, 1), (1.0, 20, 60.0, 8)],
+)
+def test_a_part_of_the_numbers_is_whole_calls_over_a_longer_span(share: float, rate: int, per: float, concurrency: int) -> None:
+    """Of twenty calls a minute and eight in parallel. A hundredth is one call in five minutes, and one in flight at the least."""
+    part = share_of(Limits(rate=20, per=60.0, concurrency=8), share)
+    assert (part.rate, part.per, part.concurrency) == (rate, pytest.approx(per), concurrency)
+    assert share_of(Limits(rate=20, per=60.0), share).concurrency is None
+    assert share_of(Limits(concurrency=8), share).rate is None

@@ -355,3 +355,14 @@ def test_a_message_that_comes_again_and_succeeds_is_no_first_success() -> None:
     counts.recovered()
     counts.succeeded()
     assert (counts.failures, counts.successes, counts.recoveries, counts.first_successes) == (1, 2, 1, 1)
+
+
+def test_what_becomes_of_messages_is_counted_one_by_one() -> None:
+    """Those that succeeded, those of them that had failed before, and the votes; the rest are first successes."""
+    counts = MessageCounts()
+    for _ in range(3):
+        counts.succeeded()
+    for _ in range(2):
+        counts.recovered()
+        counts.voted()
+    assert (counts.successes, counts.recoveries, counts.failures, counts.first_successes) == (3, 2, 2, 1)
