@@ -40,8 +40,8 @@ def rate_and_slow(seconds: float = 1200.0) -> LimitedWorld:
         letter="",
         teaches="10 calls a second, and each takes 1 to 4 s: twenty-five must be in flight to use the rate.",
         make=_rate_and_slow,
-        # Four doublings of the width with a round of slow calls each are forty seconds, in which 300 of 12,000 calls are missed; and the rate
-        # is found while the width still moves.
+        # Four doublings of the width with a round of slow calls each are forty seconds, in which 300 of 12,000 calls are missed; and the
+        # rate is found while the width still moves.
         promise=Promise(goodput=0.94, waste=0.0125),
     )
 
