@@ -106,20 +106,21 @@ def commits_backwards(entries: Sequence[Entry]) -> Iterator[str]:
     fallen: dict[Place, int] = {}
     gone: set[tuple[str, Place]] = set()
     for entry in entries:
-        place = entry.place
         if entry.kind == "observed":
-            if (highest := fallen.pop(place, None)) is not None and entry.offset < highest:
-                yield _rewound(place, highest, seen[place])
-            if entry.offset < seen.get(place, 0):
-                fallen[place] = seen[place]
-            seen[place] = entry.offset
-            continue
-        if entry.kind == "committed" and place in fallen:
-            yield _rewound(place, fallen.pop(place), seen[place])
-        if entry.kind in ("assigned", "revoked", "committed"):
+            place, highest = entry.place, seen.get(entry.place, 0)
+            if entry.offset >= highest:
+                seen[place] = entry.offset
+                fallen.pop(place, None)
+            elif place in fallen:
+                yield _rewound(place, highest, entry.offset)
+            else:
+                fallen[place] = entry.offset
+        elif entry.kind in ("assigned", "revoked", "committed"):
+            if entry.kind == "committed" and entry.place in fallen:
+                yield _rewound(entry.place, seen.pop(entry.place), fallen.pop(entry.place))
             yield from _one_assignment(entry, last, gone)
-    for place, highest in fallen.items():
-        yield _rewound(place, highest, seen[place])
+    for place, offset in fallen.items():
+        yield _rewound(place, seen[place], offset)
 
 
 def _rewound(place: Place, highest: int, offset: int) -> str:
