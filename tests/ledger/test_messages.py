@@ -107,7 +107,9 @@ def test_a_zombie_that_rewinds_the_group_is_found() -> None:
     found = "commit rewound: ('orders', 0) went from 3 back to 1 at the broker"
     assert found in told(rewound)
     assert found in told(rewound.at("test", "observed", 2)), "the next look shows less than was there"
-    assert found in told(good_run().at("test", "observed", 1).at("w1", "committed", 3).at("test", "observed", 3)), "a commit has covered it up"
+    assert found in told(good_run().at("test", "observed", 1).at("w1", "committed", 3).at("test", "observed", 3)), (
+        "a commit has covered it up"
+    )
 
 
 def test_a_coordinator_that_has_just_taken_over_may_be_behind_for_one_look() -> None:
