@@ -44,7 +44,7 @@ class RabbitMQVariant(Variant):
 
 def record_acks(variant: RabbitMQVariant) -> None:
     """Write down every message that an ack covers once the ack is written to the connection."""
-    store, consume, ack = channel.store_messages, Channel.basic_consume, Channel.basic_ack
+    store, consume, ack = channel.store_messages, Channel.basic_consume, Channel.basic_ack  # type: ignore[attr-defined]
     queues: dict[Channel, str] = {}
     arrived: dict[Channel, dict[int, dict[str, Any]]] = {}
 
@@ -68,7 +68,7 @@ def record_acks(variant: RabbitMQVariant) -> None:
         for tag in [tag for tag in out if tag == delivery_tag or (multiple and tag < delivery_tag)]:
             variant.ledger.write("acked", **out.pop(tag))
 
-    channel.store_messages = store_messages  # type: ignore[assignment]
+    channel.store_messages = store_messages  # type: ignore[assignment,attr-defined]
     Channel.basic_consume = basic_consume  # type: ignore[method-assign]
     Channel.basic_ack = basic_ack  # type: ignore[method-assign]
 
