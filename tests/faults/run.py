@@ -106,7 +106,15 @@ class Runner:
             raise
         except Exception:  # noqa: BLE001  whatever it is, it is this cell's, and the others go on
             return "failed", traceback.format_exc()[-6000:]
-        return ("held", "") if not wrong else ("violated", "\n".join(wrong[:20]))
+        return ("held", "") if not wrong else ("violated", "\n".join(_few_of_each(wrong)))
+
+
+def _few_of_each(wrong: Sequence[str]) -> list[str]:
+    """Return the first lines of each invariant: one that is broken all the time must not hide another."""
+    lines: dict[str, list[str]] = {}
+    for line in wrong:
+        lines.setdefault(line.partition(":")[0], []).append(line)
+    return [line for of_one in lines.values() for line in of_one[:5]]
 
 
 async def _course(world: World) -> list[str]:

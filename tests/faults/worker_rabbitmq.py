@@ -7,13 +7,17 @@ import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiormq.channel import Channel
 
+from holdgate.brokers.rabbitmq import channel
 from holdgate.flow.message import Settlement
 from tests.faults.variant import Options, Variant, ignore_until_ready
 from tests.integration.rabbitmq import worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BLOCK = 5.0
 
@@ -40,18 +44,23 @@ class RabbitMQVariant(Variant):
 
 def record_acks(variant: RabbitMQVariant) -> None:
     """Write down every message that an ack covers once the ack is written to the connection."""
-    consume, ack = Channel.basic_consume, Channel.basic_ack
+    store, consume, ack = channel.store_messages, Channel.basic_consume, Channel.basic_ack  # type: ignore[attr-defined]
+    queues: dict[Channel, str] = {}
     arrived: dict[Channel, dict[int, dict[str, Any]]] = {}
 
-    async def basic_consume(self: Channel, queue: str, consumer_callback: Any, **more: Any) -> Any:
-        out = arrived.setdefault(self, {})
+    def store_messages(raw: Channel, arrive: Callable[[Any], None]) -> None:
+        out = arrived.setdefault(raw, {})
+
+        def note(message: Any) -> None:
+            out[message.delivery_tag] = {"topic": queues[raw], "partition": 0, "offset": int(message.body)}
+            arrive(message)
+
+        store(raw, note)
+
+    async def basic_consume(self: Channel, queue: str, *given: Any, **more: Any) -> Any:
+        queues[self] = queue
         variant.strike.channels.append(self)
-
-        async def arrive(message: Any) -> None:
-            out[message.delivery_tag] = {"topic": queue, "partition": 0, "offset": int(message.body)}
-            await consumer_callback(message)
-
-        return await consume(self, queue, arrive, **more)
+        return await consume(self, queue, *given, **more)
 
     async def basic_ack(self: Channel, delivery_tag: int, multiple: bool = False, wait: bool = True) -> None:
         await ack(self, delivery_tag, multiple, wait)
@@ -59,7 +68,8 @@ def record_acks(variant: RabbitMQVariant) -> None:
         for tag in [tag for tag in out if tag == delivery_tag or (multiple and tag < delivery_tag)]:
             variant.ledger.write("acked", **out.pop(tag))
 
-    Channel.basic_consume = basic_consume  # type: ignore[method-assign,assignment]
+    channel.store_messages = store_messages  # type: ignore[assignment,attr-defined]
+    Channel.basic_consume = basic_consume  # type: ignore[method-assign]
     Channel.basic_ack = basic_ack  # type: ignore[method-assign]
 
 

@@ -103,7 +103,18 @@ def test_a_new_assignment_may_commit_from_lower_on() -> None:
 
 def test_a_zombie_that_rewinds_the_group_is_found() -> None:
     """What the test sees committed at the broker never falls."""
-    assert "commit rewound: ('orders', 0) went from 3 back to 1 at the broker" in told(good_run().at("test", "observed", 1))
+    rewound = good_run().at("test", "observed", 1)
+    found = "commit rewound: ('orders', 0) went from 3 back to 1 at the broker"
+    assert found in told(rewound)
+    assert found in told(rewound.at("test", "observed", 2)), "the next look shows less than was there"
+    assert found in told(good_run().at("test", "observed", 1).at("w1", "committed", 3).at("test", "observed", 3)), (
+        "a commit has covered it up"
+    )
+
+
+def test_a_coordinator_that_has_just_taken_over_may_be_behind_for_one_look() -> None:
+    """It shows what is confirmed, and finds out with its first answers from its followers that more is."""
+    assert told(good_run().at("test", "observed", 1).at("test", "observed", 3)) == ""
 
 
 def test_a_message_processed_again_is_a_duplicate() -> None:
