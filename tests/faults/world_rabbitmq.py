@@ -97,6 +97,8 @@ class RabbitMQWorld(World):
         most = max((entry.facts["returns"] for entry in story.told(entries, "called")), default=0)
         if most > lost + given_back:
             found.append(f"returns: a message came back {most} times, with {lost} losses and {given_back} given back")
+        if not story.told(entries, "acked"):
+            found.append("acks: none was written down, so that an ack of an unprocessed message could not be found")
         return found
 
     def _losses(self, entries: list[Entry]) -> int:
