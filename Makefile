@@ -80,7 +80,7 @@ help:
 	@echo "make docs      the site of the documentation, in build/site, without a network; checks its links"
 	@echo "make format    let ruff mend what it can"
 	@echo "make coverage  branches of core, flow and fleet that their own tests miss"
-	@echo "make mutation  changes of core and flow that no test notices; an hour of one core or more"
+	@echo "make mutation  changes of core and flow that no test notices; half an hour of one core"
 	@echo "make demo      an outage and a recovery in the terminal; ARGS=--page: and in the browser"
 	@echo "make bench     the tables of docs/reference/benchmarks.md"
 	@echo "make trace     how many files run for a good message, a failing one and an outage; ARGS=--files names them"
