@@ -400,15 +400,3 @@ def test_other_limits_end_no_observing() -> None:
     seen = calls.snapshot(1.0)
     assert seen is not None
     assert seen.width == 2
-
-
-def test_calls_that_run_when_the_observing_ends_count_from_then_on() -> None:
-    """A limiter that begins anew is told the time, for its rate as well."""
-    circuit = Circuit("payments", limits=Limits(rate=2, per=60.0, adaptive=False))
-    circuit.observe(0.0)
-    acquire(circuit, 1.0)
-    circuit.clear_override(5.0)
-    assert _seen(circuit, 5.0).in_flight == 1
-    acquire(circuit, 5.0)
-    assert isinstance(circuit.try_acquire(64.0), Rejected)
-    acquire(circuit, 65.0)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.driving import acquire
 from tests.flow.mixed import Mixed
-from tests.flow.stage import ORDERS, Message, Stage, gate, messages, place_of, run_of, throttled
+from tests.flow.stage import ORDERS, Message, Stage, gate, throttled
 from tests.flow.tenants import Tenants
 
-from holdgate.core import Circuit, CircuitSettings, Outcome
+from holdgate.core import Circuit, CircuitSettings, Outcome, TimeWindow
 from holdgate.flow.attribution import Attribution, Cause
 from holdgate.flow.gate import gates_of
 from holdgate.flow.policy import FallbackSettings, Needs, Verdict
 from holdgate.flow.state import Run, Unbounded
 
 
-class Tight(Unbounded):
+class Scarce(Unbounded):
     """Bytes are scarce."""
 
     tight = True
@@ -36,7 +37,7 @@ def test_a_lane_that_finds_nothing_asks_for_a_turn_only_where_the_plan_may_chang
     assert (stage.engine.follow(assignment, stage.now), assignment.idle, stage.engine.needs_turn) == (None, True, False)
 
     assignment.full = True
-    assignment.run.memory = Tight()
+    assignment.run.memory = Scarce()
     assignment.count_undeclared([gate()], 1)
     assert stage.engine.follow(assignment, stage.now) is None
     assert stage.engine.needs_turn is True
@@ -55,18 +56,21 @@ def test_a_success_with_a_key_takes_no_request_for_a_turn_back(asked: bool) -> N
     assert stage.engine.needs_turn is asked
 
 
-def test_a_failed_call_of_an_undeclared_dependency_is_compared_with_what_it_has_seen_lately() -> None:
-    """What its circuit saw a day ago says nothing about the message."""
+@pytest.mark.parametrize(("later", "counted"), [(1.0, 1), (86400.0, 0)])
+def test_a_failed_call_of_an_undeclared_dependency_is_compared_with_what_it_has_seen_lately(later: float, counted: int) -> None:
+    """Ten good calls a moment ago speak against the message. A day ago they say nothing about it."""
     stage = Stage()
-    search = stage.engine.add_gate(Circuit("search", CircuitSettings()))
+    search = stage.engine.add_gate(Circuit("search", CircuitSettings(window=TimeWindow(60.0))))
     stage.engine.met(stage.run, "search", ORDERS, stage.now)
-    stage.turn(later=86400.0)
+    for _ in range(10):
+        search.circuit.record(acquire(search.circuit, stage.now), Outcome.SUCCESS, stage.now)
+    stage.turn(later=later)
     stage.receive(1)
     delivery = stage.start()
     bad = Attribution((), Cause.DEPENDENCY, undeclared=(("search", Outcome.FAILURE),))
     assert stage.end(delivery, bad) is Verdict.AGAIN
     assert gates_of(delivery) == (search,)
-    assert delivery.history.blames[search].attempts == 1
+    assert delivery.history.counted == counted
 
 
 def test_a_throttled_start_is_told_with_the_type_of_its_error() -> None:
@@ -95,19 +99,3 @@ def test_a_message_that_is_brought_once_more_is_at_its_next_attempt() -> None:
     delivery.attempt = 1
     assert stage.engine.bring(stage.assignment(), delivery, stage.now) is True
     assert delivery.attempt == 2
-
-
-def test_the_first_lane_of_a_run_is_for_what_waits() -> None:
-    """No delivery from the waiting list has had one before it, so no inbox has to have the next."""
-    assignment = place_of(gate(), run=run_of(["payments"], order="none", concurrency=1))
-    assignment.inbox.put(messages(ORDERS, 1))
-    assignment.run.mark_ready(assignment)
-    assert list(assignment.run.ring) == [assignment]
-    assert assignment.run.has_lane_for_waiting
-
-
-def test_a_limit_is_looked_at_until_it_is_gone_though_nothing_else_happens() -> None:
-    """Nothing waits and no call ends: what was seen of it is forgotten with the next turn."""
-    stage = Stage("payments")
-    changes = stage.engine._circuit_changes
-    assert changes.pending is changes._limits.seen
