@@ -353,3 +353,51 @@ def test_two_of_one_name_are_named_once() -> None:
     assert named(raised_from(ApiError(), theirs()), name_of=lambda kind: f"{kind.__module__}.{kind.__name__}").endswith(
         "from theirs.ApiError"
     )
+
+
+def test_each_of_a_circle_is_read_once_when_it_is_made_readable() -> None:
+    """Also the one that it began with: what stands behind its attributes is other people's code."""
+    read: list[object] = []
+
+    def args(error: BaseException) -> tuple[object, ...]:
+        read.append(error)
+        return ()
+
+    kind = type("Watched", (Exception,), {"args": property(args)})
+    alone, first, second = kind(), kind(), kind()
+    make_readable(alone)
+    once = read.count(alone)
+    first.__cause__, second.__cause__ = second, first
+    make_readable(first)
+
+    assert once
+    assert (read.count(first), read.count(second)) == (once, once)
+
+
+@pytest.mark.parametrize(("before", "is_read"), [(998, True), (999, False)])
+def test_a_thousand_are_made_readable(before: int, is_read: bool) -> None:
+    """The group itself is one of them, and what comes later in it stays as it is."""
+    error = broken("args")()
+    kind = type(error)
+    make_readable(group(*(ValueError() for _ in range(before)), error))
+
+    assert (type(error) is not kind) is is_read
+
+
+def test_what_is_made_readable_is_still_called_what_it_was() -> None:
+    """In a log and in a dead letter: by its module and its name within that, and with its words."""
+    more = {"__module__": "client.errors", "__qualname__": "Client.Broken", "__doc__": "The client's own words."}
+    kind = type("Broken", (Exception,), {**more, "args": property(lambda _: 1 / 0)})
+    error = kind()
+    make_readable(error)
+    found = type(error)
+
+    assert found is not kind
+    assert (found.__name__, found.__module__, found.__qualname__, found.__doc__) == ("Broken", *more.values())
+
+
+def test_an_error_beside_a_list_of_errors_is_said_as_well() -> None:
+    """`raise ChargesFailed(first, errors)` stands for all of them."""
+    first, second = ValueError(), KeyError()
+
+    assert chain_of(ApiError(first, [REFUSED], [second])).explicit[1:] == [first, REFUSED, second]

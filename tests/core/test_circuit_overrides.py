@@ -25,6 +25,7 @@ from holdgate.core import (
     CircuitHalfOpened,
     CircuitSettings,
     CountWindow,
+    Limits,
     Override,
     OverrideCleared,
     OverrideSet,
@@ -445,3 +446,17 @@ def test_what_is_only_observed_is_told_as_observed() -> None:
     (event,) = circuit.take_events()
     assert isinstance(event, ThresholdExceeded)
     assert event.observed is True
+
+
+def test_calls_that_run_when_the_observing_ends_count_from_then_on() -> None:
+    """A limiter that begins anew is told the time, for its rate as well."""
+    circuit = Circuit("payments", limits=Limits(rate=2, per=60.0, adaptive=False))
+    circuit.observe(0.0)
+    acquire(circuit, 1.0)
+    circuit.clear_override(5.0)
+    seen = circuit.snapshot(5.0).limits
+    assert seen is not None
+    assert seen.in_flight == 1
+    acquire(circuit, 5.0)
+    assert isinstance(circuit.try_acquire(64.0), Rejected)
+    acquire(circuit, 65.0)

@@ -321,3 +321,82 @@ def test_calls_that_are_observed_are_ended_with_what_they_say() -> None:
     assert (seen.pace, seen.accepted) == (2.0, 1)
     calls.overridden(None, 3.0)
     assert not calls.is_observed
+
+
+@pytest.mark.parametrize("limits", [Limits(concurrency=1, adaptive=False), Limits(rate=1, per=60.0, adaptive=False)])
+def test_under_an_override_nothing_is_asked_of_a_limiter_that_is_full(limits: Limits) -> None:
+    """It goes on when the override is over. Until then there is a slot for each call, and no time is waited for."""
+    calls = LimitedCalls(limits, lambda: 0.5)
+    calls.start(issue(0, 0.0, 1), 0.0)
+    assert not calls.has_slot(1.0)
+    calls.overridden(Override.DISABLED, 1.0)
+    assert (calls.has_slot(1.0), calls.next_at(1.0), calls.free(1.0)) == (True, None, None)
+    calls.overridden(None, 2.0)
+    assert not calls.has_slot(2.0)
+
+
+def test_calls_that_are_observed_start_at_their_time() -> None:
+    """A quota that the service has named counts them from then on."""
+    calls = LimitedCalls(None, lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    assert calls.end(issue(0, 0.0, 1), SUCCESS, 5.0, Told(None, 20, 10.0))
+    calls.start(issue(0, 5.0, 3), 5.0)
+    seen = calls.snapshot(5.0)
+    assert seen is not None
+    assert (seen.in_flight, seen.pace) == (3, 2.0)
+
+
+def test_a_call_that_is_observed_and_was_never_made_is_in_flight_no_longer() -> None:
+    """With the weight that it had."""
+    calls = LimitedCalls(TWO, lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    made, unmade = issue(0, 0.0, 1), issue(0, 0.0, 2)
+    for permit in (made, unmade):
+        calls.start(permit, 0.0)
+    calls.give_back(unmade, 1.0)
+    seen = calls.snapshot(1.0)
+    assert seen is not None
+    assert seen.in_flight == 1
+
+
+def test_the_end_of_a_handler_whose_call_was_observed_is_no_news() -> None:
+    """The call has ended by then: nothing begins with it, and nothing is kept."""
+    calls = LimitedCalls(TWO, lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    held = issue(0, 0.0, 1)
+    calls.start(held, 0.0)
+    assert calls.slot(held, 0.0, State.CLOSED) is held
+    calls.slot_ended(held, SUCCESS, 0.1, None)
+    assert calls.end(held, SUCCESS, 0.2, None) is False
+    seen = calls.snapshot(0.2)
+    assert seen is not None
+    assert (seen.accepted, seen.in_flight) == (1, 0)
+    assert not calls._called
+    assert not calls._tokens
+
+
+def test_a_handler_that_is_cut_after_its_call_gives_no_call_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limiter has counted that call to its end."""
+    given: list[int] = []
+    monkeypatch.setattr(Limiter, "give_back", lambda _, token, now: given.append(token))
+    calls = LimitedCalls(TWO, lambda: 0.5)
+    cut, unmade = issue(0, 0.0, 1), issue(0, 0.0, 1)
+    calls.start(cut, 0.0)
+    calls.slot(cut, 0.0, State.CLOSED)
+    calls.slot_ended(cut, SUCCESS, 0.1, None)
+    calls.give_back(cut, 0.2)
+    assert given == []
+    calls.start(unmade, 0.2)
+    calls.give_back(unmade, 0.3)
+    assert len(given) == 1
+
+
+def test_other_limits_end_no_observing() -> None:
+    """An operator ends it."""
+    calls = LimitedCalls(None, lambda: 0.5)
+    calls.overridden(Override.METRICS_ONLY, 0.0)
+    calls.replace(TWO, [], 1.0)
+    assert calls.is_observed
+    seen = calls.snapshot(1.0)
+    assert seen is not None
+    assert seen.width == 2

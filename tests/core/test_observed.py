@@ -111,3 +111,66 @@ def test_numbers_that_somebody_has_set_bound_what_was_measured(limits: Limits | 
     found = played(a_minute(300), 400.0).snapshot(limits)
     assert found.pace == (None if pace is None else pytest.approx(pace, rel=0.05))
     assert found.width == width
+
+
+def asked(seen: ObservedCalls, refused_at: float, let_in: int) -> None:
+    """So many calls are let in, and then one is refused."""
+    for _ in range(let_in):
+        seen.end(SUCCESS, refused_at, 1, None)
+    seen.end(THROTTLED, refused_at, 1, None)
+
+
+@pytest.mark.parametrize(("refused_at", "pace"), [(4.9, None), (5.0, 2.0), (5.5, 10 / 5.5)])
+def test_five_seconds_from_one_refusal_to_another_have_a_pace(refused_at: float, pace: float | None) -> None:
+    """What is let in between refusals that come together says nothing."""
+    seen = ObservedCalls(0, is_limited=False)
+    asked(seen, 0.0, 3)
+    asked(seen, refused_at, 10)
+    assert seen.pace == pace
+
+
+@pytest.mark.parametrize(("ended_at", "pace"), [(59.0, 160 / 79), (60.0, 1.0), (60.5, 60 / 60.5)])
+def test_a_span_ends_with_the_first_refusal_after_a_minute(ended_at: float, pace: float) -> None:
+    """And what comes after it is of another, which counts when it has ended as well."""
+    seen = ObservedCalls(0, is_limited=False)
+    asked(seen, 0.0, 0)
+    asked(seen, ended_at, 60)
+    seen.end(SUCCESS, ended_at + 1, 100, None)
+    asked(seen, ended_at + 20, 0)
+    assert seen.pace == pytest.approx(pace)
+
+
+@pytest.mark.parametrize(("quiet", "pace"), [(4, 10.0), (5, 1.0), (6, 1.0)])
+def test_what_was_seen_more_than_five_spans_ago_is_forgotten(quiet: int, pace: float) -> None:
+    """The limit may have been another one then."""
+    seen = ObservedCalls(0, is_limited=False)
+    asked(seen, 0.0, 0)
+    asked(seen, 60.0, 600)
+    for minute in range(2, 2 + quiet):
+        asked(seen, 60.0 * minute, 60)
+    assert seen.pace == pace
+
+
+def test_a_quota_that_was_named_goes_on_with_the_calls_that_start() -> None:
+    """Of five calls that are left two have started since, and so a later answer, which had not seen them, names no more than three."""
+    seen = ObservedCalls(0, is_limited=False)
+    seen.end(SUCCESS, 0.0, 1, Told(remaining=5, reset=10.0))
+    assert seen.pace == 0.5
+    seen.start(0.0, 2)
+    seen.end(SUCCESS, 0.0, 2, Told(remaining=5, reset=10.0))
+    assert seen.pace == pytest.approx(0.3)
+
+
+def test_all_failures_are_calls_in_vain() -> None:
+    """Not only the last of them, and those that were throttled among them."""
+    seen = ObservedCalls(0, is_limited=False)
+    seen.end(FAILURE, 0.1, 2, None)
+    seen.end(THROTTLED, 0.2, 1, None)
+    seen.end(FAILURE, 0.3, 3, None)
+    assert seen.snapshot(None).refused == 6
+
+
+def test_what_is_only_observed_is_free_and_tries_nothing() -> None:
+    """Nothing is held back, and nobody asks whether more would be let in."""
+    found = ObservedCalls(2, is_limited=True).snapshot(None)
+    assert (found.why, found.experiments, found.next_at, found.in_flight) == ("free", 0, None, 2)

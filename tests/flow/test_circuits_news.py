@@ -96,3 +96,16 @@ def test_an_engine_says_when_admitting_has_opened_the_last_circuit_that_was_clos
     stage.turn()
 
     assert [event for event in stage.events() if isinstance(event, LocalCauseSuspected)] == [LocalCauseSuspected(1.0, ("payments", "mail"))]
+
+
+def test_a_limit_that_was_announced_is_told_to_be_over_when_nothing_limits_any_more() -> None:
+    """No call ends and no circuit has an event then: that something of a limit is kept is why it is looked at."""
+    limited = Gate(Circuit("payments", limits=Limits(rate=2, per=1.0)))
+    changes = CircuitChanges(WaitingList())
+    changes.advance([limited], 0.0)
+    assert changes.pending
+    changes._limits.seen[limited].told = limited.circuit.limits.snapshot(0.0)
+    limited.circuit.set_limits(None, 5.0)
+    assert changes.advance([limited], 7.0) == [LimitEnded(7.0, "payments", 7.0)]
+    changes.advance([limited], 8.0)
+    assert not changes.pending

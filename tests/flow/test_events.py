@@ -48,7 +48,8 @@ def test_what_an_event_leaves_out_is_not_so() -> None:
     assert (blocked.suspect, blocked.throttled) == (False, False)
     suspected = OutageSuspected(1.0, (), "OSError", 3, 3, 1.0)
     assert (suspected.status, suspected.is_bug, suspected.began, suspected.needs) == (None, False, 0.0, None)
-    assert LimitBegan(1.0, "payments", 2.5, None, "pace").observed is False
+    limit = LimitBegan(1.0, "payments", 2.5, None, "pace")
+    assert (limit.observed, limit.until) == (False, None)
     assert SourceHeld(1.0, ORDERS, ("operator",)).because == ""
     given = CommandGiven(1.0, "hold", ORDERS, "alice", "the schema changes")
     assert (given.until, given.position) == (None, None)

@@ -380,6 +380,8 @@ def test_a_source_that_a_limit_holds_says_so() -> None:
     assert "one message asks again in 2 minutes." in text
     assert "payments answers, but takes no calls for now: " in explain(found, "payments")
     assert found["sources"][0]["next_try"] == found["dependencies"][0]["limits"]["next_start"]  # type: ignore[index]
+    unknown = explain(document(circuit(limits=limits(next_at=None, why="throttled")), sources=(held,)), "orders[3]")
+    assert "and one message asks again within a second." in unknown
     assert "payments limits nothing any more." in explain(document(circuit(), sources=(held,)), "orders[3]")
     assert "payments is given 9.8 calls a second" in explain(document(circuit(limits=limits()), sources=(source(ORDERS),)), "orders[3]")
 

@@ -439,7 +439,10 @@ def test_a_gate_that_is_shut_for_a_moment_is_not_announced(scripted: Stage) -> N
 
 @pytest.mark.parametrize(
     ("pace", "words"),
-    [(9.84, "9.84/s"), (999.4, "999/s"), (999.6, "1000/s"), (1250.4, "1250/s"), (1.0, "1/s"), (0.2, "12 a minute"), (0.0139, "50 an hour")],
+    [
+        *((9.84, "9.84/s"), (999.4, "999/s"), (999.5, "1000/s"), (999.6, "1000/s"), (1250.4, "1250/s"), (1.0, "1/s")),
+        *((0.2, "12 a minute"), (0.025, "1.5 a minute"), (1 / 60, "1 a minute"), (0.0139, "50 an hour")),
+    ],
 )
 def test_a_pace_is_told_over_a_time_that_has_calls(pace: float, words: str) -> None:
     """Nobody knows what 0.0139 calls a second are."""
@@ -484,3 +487,30 @@ def test_a_source_is_held_where_a_start_is_a_minute_away(seconds: float, held: b
 def test_half_as_much_again_or_a_third_less_is_another_limit(found: float | None, told: float | None, is_another: bool) -> None:
     """A limit is found by trying, and moves all the time."""
     assert limiting._is_another(found, told) is is_another
+
+
+def began(stage: Stage) -> list[LimitBegan]:
+    return [event for event in stage.events() if isinstance(event, LimitBegan)]
+
+
+def test_numbers_alone_are_no_news() -> None:
+    """Somebody has set them, and nothing is found."""
+    stage = limited(TEN_A_SECOND)
+    for _ in range(4):
+        stage.turn(later=20.0)
+    assert not [event for event in stage.events() if isinstance(event, LimitBegan | LimitMoved | LimitEnded)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "pace", "width"),
+    [(Limits(rate=10, per=1.0), None, 2), (Limits(concurrency=4), 5.0, None), (Limits(rate=20, per=1.0), 5.0, 2)],
+)
+def test_only_what_was_found_is_announced(monkeypatch: pytest.MonkeyPatch, limits: Limits, pace: float | None, width: int | None) -> None:
+    """Beside it stand the numbers that somebody has set, which are not news."""
+    monkeypatch.setattr("holdgate.core.limited_calls.Limiter", Scripted)
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=4), limits={"payments": limits})
+    Scripted.now.opened(pace=5.0 if pace else 10.0, width=2 if width else 4)
+    Scripted.now.at = 30.0  # when the next one may start, as a pace has it: no time until which nothing may
+    stage.turn()
+    stage.turn(later=10.0)
+    assert [(event.pace, event.width, event.until) for event in began(stage)] == [(pace, width, None)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.flow.stage import ORDERS, Stage, gate, parallel, place_of, returned, run_of
+from tests.flow.stage import ORDERS, Stage, gate, messages, parallel, place_of, returned, run_of
 
 from holdgate.flow.message import Partition
 from holdgate.flow.policy import RetryPolicy
@@ -58,3 +58,12 @@ def test_what_has_ended_stays_counted_when_its_source_is_gone() -> None:
         stage.gates[0].circuit.reset(stage.now)
         stage.turn()
     assert stage.run.tally.read({}, ()).names["orders"].ended == 5
+
+
+def test_the_first_lane_of_a_run_is_for_what_waits() -> None:
+    """No delivery from the waiting list has had one before it, so no inbox has to have the next."""
+    assignment = place_of(gate(), run=run_of(["payments"], order="none", concurrency=1))
+    assignment.inbox.put(messages(ORDERS, 1))
+    assignment.run.mark_ready(assignment)
+    assert list(assignment.run.ring) == [assignment]
+    assert assignment.run.has_lane_for_waiting

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.flow.mixed import Mixed
 from tests.flow.stage import gate, own_failure, place_of, placed, positions
-from tests.flow.tenants import Tenants
+from tests.flow.tenants import Tenants, of_tenants
 from tests.flow.test_waiting import batch_at, batch_place, free_run, grants, half_open, wait
 
 from holdgate.core import Circuit
@@ -172,3 +172,17 @@ def test_a_key_that_was_forgotten_keeps_no_other_from_being_set_aside(monkeypatc
 
     assert (admitted, looks_again, stage.seen.waiting) == ([], True, 1)
     assert [line.record.key for line in waiting._key_waits.lines.values()] == ["b"]
+
+
+def test_all_keys_whose_time_has_come_start_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only some of them stand in line at a time, and each round that starts some makes room for others."""
+    monkeypatch.setattr("holdgate.flow.key_waits._IN_LINE", 2)
+    stage = Tenants(concurrency=8)
+    tenants = "abcdefg"
+    for tenant in tenants:
+        stage.hold(tenant)
+    stage.come(*tenants)
+    assert stage.start_all() == []
+    stage.turn()  # they are set aside
+    stage.turn(later=60.0)
+    assert {*of_tenants(stage.start_all())} == {*tenants}
