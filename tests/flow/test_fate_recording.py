@@ -6,7 +6,7 @@ import pytest
 from tests.flow.stage import QUICK, Message, dependency_failed, gate, own_failure, place_of, placed, run_of, throttled
 from tests.flow.tenants import Tenants
 
-from holdgate.core import Circuit, CircuitSettings, Limits, Outcome, Permit, TimeWindow, Told
+from holdgate.core import CircuitSettings, Outcome, Permit, TimeWindow, Told
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
 from holdgate.flow.fate import Retries, note_no_attempt, record, record_successes, record_undeclared
 from holdgate.flow.gate import Gate
@@ -46,9 +46,7 @@ def test_an_undeclared_failure_speaks_against_the_message_as_a_declared_one() ->
     """Among nine that went well; a dependency that is another guard's stands before it, and hides nothing."""
     search = well()
     delivery = placed(place_of())
-    record_undeclared(
-        {"search": search}, delivery, undeclared(("elsewhere", Outcome.FAILURE), ("search", Outcome.FAILURE)), 1.0
-    )
+    record_undeclared({"search": search}, delivery, undeclared(("elsewhere", Outcome.FAILURE), ("search", Outcome.FAILURE)), 1.0)
 
     assert (delivery.history.blames[search].attempts, delivery.history.extra) == (1, (search,))
 
@@ -82,12 +80,16 @@ def test_a_permit_too_few_is_no_need_to_forget() -> None:
 
 
 def test_what_an_answer_says_of_the_limit_reaches_the_limiter() -> None:
-    """Fifty calls are left for ten seconds: from now on there is a pace."""
-    payments = Gate(Circuit("payments", QUICK, limits=Limits()))
+    """Nobody has limited it before: fifty calls are left for ten seconds, and from now on there is a pace."""
+    payments = gate()
     delivery = in_work(payments)
-    record(delivery, Attribution((NeedVerdict(Outcome.SUCCESS, told=Told(50, 10.0)),), Cause.RETURNED), 1.0)
+    assert payments.circuit.snapshot(0.0).limits is None
+    told = Told(remaining=50, reset=10.0)
+    record(delivery, Attribution((NeedVerdict(Outcome.SUCCESS, told=told),), Cause.RETURNED), 1.0)
 
-    assert payments.circuit.limits.active
+    seen = payments.circuit.snapshot(1.0).limits
+    assert seen is not None
+    assert seen.pace is not None
 
 
 class Throttled:
@@ -117,16 +119,22 @@ def test_a_server_that_is_another_guard_s_has_no_settings_here() -> None:
     assert Throttled().waits("elsewhere") == 7 * 86400.0
 
 
+def passed(stage: Tenants) -> int:
+    """How many messages of its source others pass."""
+    passing = stage.assignment().passing
+    assert passing is not None
+    return passing.passed
+
+
 def test_others_pass_a_message_only_where_the_trouble_may_be_of_its_key() -> None:
     """A first failure of the dependency holds no key yet, and all the same the message takes nobody's room; its own failure is no such."""
     stage = Tenants(retry=RetryPolicy(attempts=5))
     stage.come("blue", "red")
     blue, red = stage.start_all()
     stage.end(blue, own_failure())
-    assert stage.assignment().passing is not None
-    assert stage.assignment().passing.passed == 0
+    assert passed(stage) == 0
     stage.end(red, dependency_failed())
-    assert stage.assignment().passing.passed == 1
+    assert passed(stage) == 1
 
 
 def test_nobody_passes_a_message_without_a_key() -> None:
@@ -135,5 +143,4 @@ def test_nobody_passes_a_message_without_a_key() -> None:
     [message] = stage.come(None)
     stage.start_all()
     stage.end(message, dependency_failed())
-    assert stage.assignment().passing is not None
-    assert stage.assignment().passing.passed == 0
+    assert passed(stage) == 0
