@@ -641,3 +641,21 @@ def test_a_message_whose_history_came_with_it_is_rejected_after_the_rest_of_its_
     delivery = stage.start()
     delivery.history = history.come_again()
     assert stage.end(delivery, own_failure()) is Verdict.REJECT
+
+
+def test_a_history_begins_with_nobody_s_rule_and_counts_each_refusal() -> None:
+    """Who gives no rule has rejected it; a refused start is counted every time."""
+    history = FailureHistory()
+    assert (history.given_up, history.refusals) == ("rejected", 0)
+    history.refused()
+    history.refused()
+    assert history.refusals == 2
+
+
+def test_what_ended_a_start_is_what_people_read() -> None:
+    """The type of the refusal, and with the next delivery what no need has claimed."""
+    history = FailureHistory()
+    history.throttled_again("HTTPStatusError 429")
+    history.unclaimed = (UnclaimedType("KeyError"), 2)
+    again = history.come_again()
+    assert (history.error, again.error, again.unclaimed) == ("HTTPStatusError 429", "HTTPStatusError 429", history.unclaimed)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, partitions, refused, returned, run_of
+from tests.flow.stage import ORDERS, QUICK, Stage, dependency_failed, gate, partitions, place_of, refused, returned, run_of
 
 from holdgate.core import Circuit, State
 from holdgate.flow.engine import Engine
 from holdgate.flow.events import SourceFallingBack, SourceHeld, SourceReleased
-from holdgate.flow.message import Delivery
+from holdgate.flow.fallbacks import Fallbacks
+from holdgate.flow.message import Delivery, Partition
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import FallbackSettings, Needs, Verdict
 from holdgate.flow.state import Run
+from holdgate.flow.waiting import WaitingList
 
 FREE = SourcePlan(fetch=True, reasons=())
 OPEN = ("circuit:payments",)
@@ -305,3 +307,39 @@ def test_what_an_undeclared_need_refuses_does_not_fall_back() -> None:
     stage.end(delivery, refused("mail"))
     stage.turn(later=6.0)
     assert (list(stage.run.granted), stage.run.falling) == ([], 0)
+
+
+def due_in(after: float, source: Partition = ORDERS, run: Run | None = None) -> Run:
+    """A run whose source waits for an open circuit, and falls back after so many seconds of that."""
+    run = run or Run(Needs(["payments"]), order="none", concurrency=4, inbox=10, fallback=FallbackSettings(after, None))
+    payments = gate()
+    payments.circuit.open_for(100.0, 0.0)
+    place_of(payments, run=run, source=source)
+    return run
+
+
+def test_a_fallback_that_begins_immediately_needs_no_clock() -> None:
+    """Its run has no deadline, and hides none of the run behind it."""
+    fallbacks = Fallbacks(WaitingList())
+    fallbacks.take_up(due_in(0.0))
+    assert fallbacks.next_deadline() is None
+    fallbacks.take_up(due_in(5.0))
+    assert fallbacks.next_deadline() == 5.0
+
+
+def test_a_source_that_falls_back_hides_no_other_of_its_run_from_the_clock() -> None:
+    """The second one begins to fall back when its time has come."""
+    fallbacks = Fallbacks(WaitingList())
+    run = due_in(5.0, partitions(2)[1], due_in(5.0))
+    fallbacks.take_up(run)
+    run.assignments[ORDERS].falling_back = True
+    assert fallbacks.next_deadline() == 5.0
+
+
+def test_a_run_that_has_ended_is_not_waited_for() -> None:
+    """Nothing of it begins to fall back any more."""
+    fallbacks = Fallbacks(WaitingList())
+    run = due_in(5.0)
+    fallbacks.take_up(run)
+    fallbacks.forget(run)
+    assert (fallbacks.next_deadline(), list(fallbacks.pending)) == (None, [])

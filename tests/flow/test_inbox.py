@@ -368,3 +368,18 @@ def test_in_the_order_of_the_source_the_oldest_is_counted_by_arrival() -> None:
     assert (inbox.oldest, inbox.waiting) == (1, 0)
     inbox.put(messages(ORDERS, 2, 5))
     assert (inbox.oldest, inbox.waiting) == (1, 2)
+
+
+def test_a_failure_that_nobody_waits_behind_gives_no_witness_a_place() -> None:
+    """Half of the span's places and eight are kept for later: the arrival that was never asked for may not start for that."""
+    span = Span(200)
+    span.failed(0)
+    assert (span.allows(135), span.allows(136)) == (True, False)
+
+
+def test_a_span_without_room_for_witnesses_stays_whole_after_a_failure() -> None:
+    """All its ten places are there, and no more."""
+    span = Span(10)
+    assert not span.allows(10)
+    span.failed(0)
+    assert (span.allows(9), span.allows(10)) == (True, False)

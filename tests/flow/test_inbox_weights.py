@@ -154,3 +154,13 @@ def test_parts_are_whole_bytes() -> None:
 def test_the_overhead_is_the_measured_one() -> None:
     """benchmarks/held_memory.py measures it."""
     assert OVERHEAD == 700
+
+
+def test_each_message_whose_bytes_are_not_counted_has_a_number() -> None:
+    """Two came in by the short way: the poll behind them begins two numbers later, and is in hand when all before it is done."""
+    weights = Weights()
+    weights.add(5, 500_000)
+    weights.pass_by()
+    weights.pass_by()
+    weights.add(1, 100_000)
+    assert weights.settle(7, ()) == 100_000

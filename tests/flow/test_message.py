@@ -161,3 +161,33 @@ def test_a_partition_is_its_topic_and_number() -> None:
 def test_the_age_of_a_backlog_may_be_unknown() -> None:
     """A broker that cannot say how old its messages are says None, never 0."""
     assert Backlog(7).oldest_age is None
+
+
+def test_what_there_is_stands_word_for_word_where_nothing_else_is_known() -> None:
+    """The client's message has no such name either; it may have names of its own, by its type, or none that are declared."""
+    has = "it has source, message, body, key, headers, timestamp, position, attempt, redelivered, reject() and retry()"
+    assert str(unknown_attribute(Message(ORDERS, 0), "colour", Record())) == f"Message has no attribute 'colour': {has}"
+    assert str(unknown_attribute(Message(ORDERS, 0), "colour", 7)) == f"Message has no attribute 'colour': {has}"
+
+
+def test_a_name_of_the_client_that_is_its_own_affair_is_no_remedy() -> None:
+    """Its type has the name, and nobody outside should use what begins with an underscore."""
+
+    class Guarded:
+        _offset = 3
+
+    assert "client's own" not in str(unknown_attribute(Message(ORDERS, 0), "_offset", Guarded()))
+
+
+def test_the_error_names_the_class_that_was_asked() -> None:
+    """That of the delivery, as its broker's intake has it."""
+    with pytest.raises(UnknownAttribute, match=r"^Message has no attribute 'payload': `delivery\.body` is the payload, in bytes$"):
+        getattr(Message(ORDERS, 0), "payload")  # noqa: B009 - a type checker would refuse it
+
+
+def test_a_time_that_is_refused_is_quoted() -> None:
+    """With what would be right; the error that was found within is not shown."""
+    with pytest.raises(SettingsError) as caught:
+        Message(ORDERS, 0).retry(after=-1.0)
+    assert str(caught.value) == "retry(after=-1.0) must be a number of seconds above 0, or a timedelta"
+    assert caught.value.__suppress_context__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.flow.stage import ORDERS
 
-from holdgate.flow.plan import UNKNOWN, Plan, Plans, SourcePlan
+from holdgate.flow.plan import UNCLAIMED, UNKNOWN, Plan, Plans, SourcePlan
 
 
 def test_a_source_with_a_reason_is_held() -> None:
@@ -59,3 +59,10 @@ def test_sources_that_are_alike_share_a_plan() -> None:
     assert one == SourcePlan(fetch=False, reasons=("operator",))
     assert plans.one(False, ("operator",), 0) is one
     assert plans.one(True, (), 0) is not one
+
+
+def test_the_hold_by_unclaimed_failures_is_named_so() -> None:
+    """People read it on status pages and in logs; nothing but the result of a message ends it."""
+    assert UNCLAIMED == "unclaimed failures"
+    assert SourcePlan(reasons=("unclaimed failures",)).lets_ask
+    assert not SourcePlan(reasons=("operator",)).lets_ask

@@ -440,3 +440,49 @@ def test_what_was_given_up_is_not_waited_for() -> None:
     assert out.skip(assignment, 7) is not None
 
     assert (out.next_deadline(), assignment.unsent, assignment.stopped) == (None, {}, False)
+
+
+def test_what_waits_for_a_lane_goes_before_that_whose_time_has_only_come() -> None:
+    """They go out in the order in which it was time for them, not in the order in which their target failed."""
+    out, assignment = rejections(), way_out(lanes=1)
+    later, before = placed(assignment, 0), placed(assignment, 1)
+    out.failed(later, 0.0)
+    out.again(before)
+    out.hand_out(MAX_BACKOFF)
+
+    assert (list(assignment.run.resend), list(out.pending)) == ([before], [later])
+
+
+def test_what_is_to_go_again_goes_behind_those_that_wait_for_a_lane() -> None:
+    """An operator has it sent now, and another one has waited for a lane already."""
+    out, assignment = rejections(), way_out(lanes=1)
+    later, before = placed(assignment, 0), placed(assignment, 1)
+    out.failed(later, 0.0)
+    out.again(before)
+    out.again(later)
+
+    assert list(out.pending) == [before, later]
+
+
+def test_each_message_that_has_arrived_is_counted_as_rejected() -> None:
+    """By the rule by which it was given up: where none is named, somebody has rejected it."""
+    out, assignment = rejections(), way_out(lanes=4)
+    first, second = placed(assignment, 0), placed(assignment, 1)
+    assert out.reject(first, "ValueError", None, 0.0) == (Verdict.REJECT, [])
+    out.sent(first)
+    out.sent(second)
+
+    assert assignment.totals.rejected == {"rejected": 2}
+
+
+def test_an_operator_s_retry_is_for_one_source_and_for_what_waits_for_time() -> None:
+    """Not what goes as soon as a lane is free, and nothing of the other source."""
+    out, mine, other = rejections(), way_out(lanes=4), way_out(lanes=4, source=BILLS)
+    now, timed, elsewhere = placed(mine, 0), placed(mine, 1), placed(other, 0)
+    out.failed(timed, 0.0)
+    out.failed(elsewhere, 5.0)
+    out.again(now)
+
+    assert out.retry(mine) == 1
+    assert out.next_deadline() == 5.0 + MAX_BACKOFF
+    assert (out.retry(mine), out.retry(other)) == (0, 1)

@@ -204,3 +204,13 @@ def test_a_limits_hold_says_when_it_asks(starts_at: float | None, next_try: floa
     (event,) = watch.announcements([assignment.run], WARN)
     assert isinstance(event, HoldContinued)
     assert (event.reasons, event.next_try) == (("limit:payments",), next_try)
+
+
+def test_nothing_is_looked_at_while_nothing_may_have_to_be_said() -> None:
+    """Neither before the first hold, nor when the one that was to be repeated has ended."""
+    watch = Reminders(WARN)
+    assert watch.pending is False
+    watch.held(0.0)
+    assert watch.pending is True
+    watch.announcements([place_of().run], WARN)
+    assert (watch.pending, watch.next_deadline()) == (False, None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from tests.flow.mixed import Mixed
-from tests.flow.stage import ORDERS, Stage, messages, rejected, run_of
+from tests.flow.stage import ORDERS, Stage, messages, own_failure, place_of, placed, rejected, run_of
 
 from holdgate.core import State
 from holdgate.flow.memory import Memory
 from holdgate.flow.message import Partition
-from holdgate.flow.snapshot import PartlyWaiting, Snapshot, SourceSnapshot, take_snapshot
+from holdgate.flow.policy import RetryPolicy
+from holdgate.flow.snapshot import PartlyWaiting, RetryWaiting, Snapshot, SourceSnapshot, take_snapshot
 from holdgate.flow.waiting import WaitingList
 
 BILLS = Partition("bills", 0)
@@ -144,3 +145,32 @@ def test_a_source_whose_messages_need_the_same_is_never_partly_held() -> None:
     assert stage.engine.snapshot(stage.now).sources[ORDERS].partly is None
     partly = PartlyWaiting(False, {"mail": 2})
     assert (partly.waiting_of("payments", declared=True), partly.waiting_of("mail", declared=False)) == (None, 2)
+
+
+def test_a_message_that_failed_shows_when_it_is_tried_again() -> None:
+    """Its place, how often it has failed, what with, and the second of its next try; of two the one whose time comes first."""
+    retry = RetryPolicy(initial_backoff=4.0, multiplier=2.0, jitter=0.0)
+    stage = Stage("payments", run=run_of(["payments"], order="none", concurrency=2, retry=retry))
+    stage.receive(2, first=7)
+    early, late = stage.start_all()
+    stage.end(early, own_failure())
+    stage.turn(later=1.0)
+    stage.end(late, own_failure())
+
+    assert stage.engine.snapshot(stage.now).sources[ORDERS].retrying == RetryWaiting(7, 1, "ValueError", 4.0)
+
+
+def test_a_message_that_waits_for_time_and_never_failed_shows_no_error() -> None:
+    """Nothing is known against it: no attempt, no type."""
+    assignment, waiting = place_of(), WaitingList()
+    memory = Memory(64, [assignment.run])
+    waiting.add(placed(assignment, 7), (), 4.0)
+
+    assert take_snapshot([], memory, waiting, 0.0).sources[ORDERS].retrying == RetryWaiting(7, 0, "", 4.0)
+
+
+def test_a_source_whose_messages_all_wait_for_nothing_has_nothing_to_retry() -> None:
+    """None of the messages, which may need different things, waits: so nothing stands, though they are in order."""
+    stage = Mixed("source")
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.retrying, seen.partly) == (None, PartlyWaiting(True, {}, behind=0, stands_because=""))
