@@ -1,6 +1,6 @@
 """`python -m tests.mutation [FILE ...] [--jobs N]`: changes core and flow line by line, and tells which changes no test notices.
 
-FILE is like core/ramp.py; without one, every file. Fails when less than 96 % are noticed, or a survivor is not argued in argued.toml.
+FILE is like core/ramp.py; without one, every file. Fails when 98 % or less are noticed, or a survivor is not argued in argued.toml.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = ("core", "flow")
 
 # The goal of this project; what is left is argued line by line.
-LEAST = 96.0
+LEAST = 98.0
 
 
 def main() -> int:
