@@ -55,10 +55,10 @@ def may_stop(pid: int) -> bool:
 
 
 def stop_for(pid: int, seconds: float) -> None:
-    """Let the process stand still for so long; it goes on whatever happens here."""
+    """Let the process stand still for so long; it goes on whatever happens here, also between the stop and the wait."""
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
         try:
+            os.kill(pid, signal.SIGSTOP)
             time.sleep(seconds)
         finally:
             os.kill(pid, signal.SIGCONT)
