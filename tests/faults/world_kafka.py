@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tests.faults import story
-from tests.faults.cells import Broker
+from tests.faults.cells import Broker, Ground
 from tests.faults.world import OPEN, World
 from tests.integration.kafka import scene as kafka_scene
 from tests.ledger.check import Expected
@@ -100,4 +100,5 @@ class KafkaWorld(World):
             growth=kafka_scene.GROWTH,
             recovers_within=self.recovers_within,
             grace=fault.grace,
+            takeovers=fault.ground is Ground.CLUSTER,
         )

@@ -29,7 +29,8 @@ class Expected:
     judged. `assignments`: how often partitions may have been assigned; None: any number. `in_hand`: the most deliveries of one source
     that a worker may have in memory, `growth`: MiB that a hold may add, `recovers_within`: seconds from a healthy dependency to closed
     circuits; None: not judged. `grace`: seconds between what happens and what an observer writes. `fleet`: a
-    worker's limit is its share of a fleet's, which it has in turns with others, so that only the sum doubles.
+    worker's limit is its share of a fleet's, which it has in turns with others, so that only the sum
+    doubles. `takeovers`: the group's coordinator may move to another broker, which may be behind for one look.
     """
 
     committed: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Expected:
     recovers_within: float | None = None
     grace: float = GRACE
     fleet: bool = False
+    takeovers: bool = False
 
 
 def violations(entries: Sequence[Entry], expected: Expected) -> list[str]:
@@ -53,7 +55,7 @@ def violations(entries: Sequence[Entry], expected: Expected) -> list[str]:
         messages.called_but_not_produced(entries),
         messages.committed_too_far(entries, expected.committed),
         messages.acked_unprocessed(entries),
-        messages.commits_backwards(entries),
+        messages.commits_backwards(entries, takeovers=expected.takeovers),
         messages.duplicates(entries, expected.duplicates),
         messages.wrong_dead_letters(entries, expected.poison),
         messages.called_by_a_former_owner(entries, expected.grace),
