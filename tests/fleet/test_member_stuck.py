@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.fleet.test_member import BAD, NAME, A, B, Bench
+from tests.fleet.test_member import BAD, ME, NAME, WELL, A, B, Bench, of
 
 from holdgate.core import Reason, State
 from holdgate.core.guidance import Phase
 from holdgate.fleet.concern import STUCK_AFTER
-from holdgate.fleet.records import Claim, FleetOrder, Here, Lead, Need
+from holdgate.fleet.records import Claim, FleetOrder, Here, Lead, Need, Rest, Said
 from holdgate.fleet.shares import checksum
+from holdgate.fleet.snapshot import AgreementSnapshot
 
 LED = replace(BAD, state=State.HALF_OPEN, opened_by=Reason.FLEET)
+HANGS = replace(LED, in_flight=1)
 
 
 def ramp(epoch: int, stage: int, limit: int, turn: int = 0) -> Lead:
@@ -71,3 +73,55 @@ def test_a_hold_is_no_standstill() -> None:
     bench.turn(1.0)
     assert bench.look(LED, backlog=False).phase in {Phase.WAIT, Phase.PROBE}
     assert bench.member.snapshot(bench.now).agreements[0].word is None
+
+
+class Term(Bench):
+    """A member that conducts an outage, and whose probe is due and hangs; `others` have messages as well."""
+
+    def __init__(self, *others: str) -> None:
+        super().__init__()
+        self.others = others
+        self.open(ME)
+        self.pass_by(0.0)
+        due = self.member.snapshot(self.now).agreements[0].probe_in
+        assert due is not None
+        self.pass_by(due)
+        assert self.look(HANGS).phase is Phase.PROBE
+
+    def pass_by(self, seconds: float) -> list[Said]:
+        """Let time pass in which everybody beats and nothing comes of the probe. Returns what the member has written."""
+        written = self.turn(seconds)
+        for worker in (A, B):
+            self.hear(worker, Here(2, (Need(NAME, worker in self.others, 4, 0),)))
+        self.look(HANGS)
+        return written + self.turn()
+
+    def wait(self) -> list[Said]:
+        """Lead as ever until one second before nobody should wait any more. Returns what was written."""
+        written = [each for _ in range(int(STUCK_AFTER) - 1) for each in self.pass_by(1.0)]
+        assert self.look(HANGS).phase is Phase.PROBE
+        return written
+
+    @property
+    def shown(self) -> AgreementSnapshot:
+        return self.member.snapshot(self.now).agreements[0]
+
+
+def test_a_conductor_whose_probe_hangs_gives_the_epoch_back() -> None:
+    """Its own network may swallow what it sends. Another worker that has messages is to ask, and is not kept from it any longer."""
+    term = Term(A)
+    assert of(Rest, term.wait()) == []
+    assert of(Rest, term.pass_by(1.0)) == [Rest(NAME, 1)]
+    assert (term.shown.course, term.shown.conductor) == ("wait", None)
+
+
+def test_a_conductor_that_nobody_can_relieve_goes_by_its_own_rules() -> None:
+    """No other worker has messages, so it keeps the epoch. A good call of its own is then the recovery of all."""
+    term = Term()
+    term.wait()
+    assert of(Rest, term.pass_by(1.0)) == []
+    assert (term.look(HANGS).phase, term.shown.course, term.shown.own) == (Phase.LOCAL, "wait", True)
+
+    term.look(replace(WELL, last_good=term.now))
+    assert [lead.phase for lead in of(Lead, term.turn())] == ["up"]
+    assert term.shown.course == "well"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.core.driving import acquire
 from tests.flow.mixed import Mixed
-from tests.flow.stage import ORDERS, Message, Stage, gate, throttled
+from tests.flow.stage import ORDERS, Message, Stage, gate, own_failure, parallel, throttled
 from tests.flow.tenants import Tenants
 
 from holdgate.core import Circuit, CircuitSettings, Outcome, TimeWindow
@@ -99,3 +99,17 @@ def test_a_message_that_is_brought_once_more_is_at_its_next_attempt() -> None:
     delivery.attempt = 1
     assert stage.engine.bring(stage.assignment(), delivery, stage.now) is True
     assert delivery.attempt == 2
+
+
+def test_what_a_source_has_on_the_waiting_list_is_counted_and_nothing_else() -> None:
+    """The watch over a run that stands still asks so what is owed to a source. What is in work or in its inbox is counted elsewhere."""
+    stage = parallel("payments", concurrency=2)
+    stage.receive(3)
+    retried, in_work = stage.start_all()
+    assert stage.engine.listed() == {}
+    stage.end(retried, own_failure())
+    assert stage.engine.listed() == {stage.assignment(): 1}
+
+    stage.turn(later=3600.0)
+    assert stage.start() is retried
+    assert (stage.engine.listed(), in_work.position) == ({}, 1)

@@ -153,15 +153,26 @@ def test_a_message_with_two_keys_waits_for_each() -> None:
 
 
 def test_a_key_that_nothing_waits_for_any_more_is_passed_over() -> None:
-    """A result has freed it, and its last message was dropped before the next turn."""
-    stage = waiting("a", "b")
-    stage.keys.look_again()
-    stage.engine.forget(stage.run, [ORDERS], stage.now)
-    stage.engine.assigned(stage.run, [ORDERS], stage.now)
+    """A result has freed it, and a rebalance took its last message away before the next turn. Another tenant still waits."""
+    other, stage = Partition("orders", 1), Tenants()
+    stage.engine.assigned(stage.run, [other], stage.now)
+    stage.come("a")
+    (in_work,) = stage.start_all()
+    stage.hold("a")
+    stage.hold("b")
     stage.come("b")
+    stage.come("a", source=other)
     assert stage.start_all() == []
     stage.turn()
+    assert stage.seen.waiting == 2
+
+    stage.engine.succeeded(in_work, stage.now)
+    assert [record.key for record in stage.keys.freed] == ["a"]
+    stage.engine.forget(stage.run, [other], stage.now)
+    stage.turn()
     assert (stage.start_all(), stage.keys.freed, stage.seen.waiting) == ([], [], 1)
+    stage.turn(later=10.0)
+    assert of_tenants(stage.start_all()) == ["b"]
 
 
 def test_what_has_left_is_passed_over_when_its_key_is_free() -> None:

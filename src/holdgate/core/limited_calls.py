@@ -116,8 +116,9 @@ class LimitedCalls:
         if self._observed is not None:
             self._observed.start(now, permit.weight)
             self._tokens[permit] = _OBSERVED
-        elif self._limiter is not None:
-            self._tokens[permit] = self._limiter.start(now, permit.weight)
+        else:
+            limiter = cast("Limiter", self._limiter)  # without one and unobserved, nothing counts
+            self._tokens[permit] = limiter.start(now, permit.weight)
 
     def end(self, permit: Permit, outcome: Outcome, now: float, told: Told | None) -> bool:
         """Count the end of a call, late or not. Returns True if that begins the limiting."""

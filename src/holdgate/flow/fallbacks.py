@@ -25,13 +25,13 @@ class Fallbacks:
     """Starts fallbacks, and sees when a source begins to fall back."""
 
     def __init__(self, waiting: WaitingList) -> None:
-        self.pending: dict[Run, None] = {}  # the runs that have a fallback: a set that keeps its order
+        self.pending: dict[Run, FallbackSettings] = {}  # the runs that have a fallback
         self._waiting = waiting
 
     def take_up(self, run: Run) -> None:
         """Note a run that begins."""
         if run.fallback is not None:
-            self.pending[run] = None
+            self.pending[run] = run.fallback
 
     def forget(self, run: Run) -> None:
         """Forget a run that has ended."""
@@ -49,9 +49,8 @@ class Fallbacks:
 
     def grant(self, now: float) -> None:
         """Start waiting deliveries of sources that fall back, on the lanes that are free."""
-        for run in self.pending:
-            if run.fallback is not None:
-                self._grant(run, run.fallback, now)
+        for run, settings in self.pending.items():
+            self._grant(run, settings, now)
 
     def failed(self, delivery: AnyDelivery) -> None:
         """Let a delivery whose fallback failed wait for its needs as they are now."""
@@ -72,8 +71,8 @@ class Fallbacks:
 
     def _coming(self) -> Iterable[tuple[Assignment, float]]:
         """Yield the assignments whose needs are down and that do not fall back yet, and when they will."""
-        for run in self.pending:
-            if run.fallback is None or not run.fallback.after:
+        for run, settings in self.pending.items():
+            if not settings.after:
                 continue
             for assignment in run.assignments.values():
                 # A stopped source does not fall back, so its due time must not arm the timer. When that ends, its plan is looked at anyway.
@@ -82,7 +81,7 @@ class Fallbacks:
                 for gates in assignment.falls_for:
                     down = [gate for gate in gates if gate.circuit.limit is not None]
                     if down and all(gate.is_open for gate in down):
-                        yield assignment, max(gate.down_since for gate in down) + run.fallback.after
+                        yield assignment, max(gate.down_since for gate in down) + settings.after
 
 
 def _generations(delivery: AnyDelivery) -> tuple[int, ...]:
