@@ -25,10 +25,17 @@ from holdgate.core.width import (
 from holdgate.core.width_trial import Trial
 
 
+def _sought(level: int = 8) -> Width:
+    """One that has just begun at this level."""
+    width = Width(Budget(), None, is_sought=False)
+    width.seek(level)
+    return width
+
+
 def _width(level: int = 8) -> Width:
     """One that is sought, at this level, and grows no more."""
-    width = Width(Budget(), None, is_sought=True)
-    width._width, width._growing = level, False
+    width = _sought(level)
+    width._growing = False
     return width
 
 
@@ -51,7 +58,7 @@ def _judged(width: Width, *gains: float, monkeypatch: pytest.MonkeyPatch) -> Wid
 
 def test_nobody_goes_alone_before_a_failure_that_was_no_chance() -> None:
     """Nor after a call that was let in, nor when the width goes back to what it was."""
-    width = _width()
+    width = _sought()
     assert width.is_careful is False
     width.is_careful = True
     width.accept(1, 0, 0.1)
@@ -63,7 +70,7 @@ def test_nobody_goes_alone_before_a_failure_that_was_no_chance() -> None:
 
 def test_a_number_without_end_is_a_billion() -> None:
     """Nobody has as many calls in flight, and a float without end has no int."""
-    width = _width(2 * 10**9)
+    width = _sought(2 * 10**9)
 
     assert width.current == 10**9
 
@@ -203,4 +210,4 @@ def test_halves_that_are_too_good_to_be_true_are_tried_again(half: float, believ
 
 def test_there_is_room_for_none_where_more_are_in_flight_than_may_be() -> None:
     """The width has been cut under them."""
-    assert [_width(8).room(in_flight) for in_flight in (6, 8, 11)] == [2, 0, 0]
+    assert [_sought(8).room(in_flight) for in_flight in (6, 8, 11)] == [2, 0, 0]
