@@ -394,7 +394,7 @@ def _pressed(width: Width) -> int | None:
 
 
 def test_a_width_that_was_cut_deep_goes_back_when_the_failures_have_ended() -> None:
-    """One of four servers has restarted. Ten calls later one more is tried, and ten of those later it grows to what it was and no further."""
+    """One of four servers has restarted. Ten calls later one more is tried, and ten of those later it grows to what it was, and no more."""
     width = _cut_deep()
     assert width.current == 9
     for _ in range(9):

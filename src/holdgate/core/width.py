@@ -354,7 +354,8 @@ class Width:
         elif abs(halves[0] - halves[1]) > UNSURE or max(halves) > TOO_GOOD:
             self._calm, self._longer = 1, min(LONGEST, self._longer * 2)
         else:
-            self._budget.lose((ratio**gained - 1) * len(first + last))
+            if gained < STRONG:  # otherwise the wider one has made up for it, compared with the width that there was
+                self._budget.lose((ratio**gained - 1) * len(first + last))
             self._longer = max(1, self._longer // 2)
             self._widen(narrow, hi, gained, wide + again)
         self._pause = trial.calls * self._calm
