@@ -222,8 +222,10 @@ def test_trap_windows_of_a_second_are_told_in_whole_seconds() -> None:
     assert quota.rate == 19.0
     quota.tell(_told(18, 1.0), 1.5, 0, 1.0)  # and that one has its own least
     assert quota.rate == pytest.approx(18 / 0.75)
-    quota.tell(_told(18, 1.0), 1.5, 0, 1.5)
-    assert quota.rate == pytest.approx(18 / 0.75)
+    quota.tell(_told(18, 1.0), 1.75, 0, 1.5)  # no more than that: the same one
+    assert quota.rate == pytest.approx(18 / 0.5)
+    quota.tell(_told(19, 1.0), 2.0, 0, 1.625)  # began after 18 were said to be left for the first time
+    assert quota.rate == 19.0
 
 
 def test_calls_that_start_are_taken_off_what_is_left_where_no_pace_was_named() -> None:
