@@ -441,3 +441,11 @@ def test_calls_that_ask_together_keep_within_a_number_that_somebody_has_set() ->
     played = play(limiter, service, 120.0)
     assert played.widest <= 3
     assert len(played.good) > 0.5 * 30 * 120
+
+
+def test_a_quota_is_told_when_its_call_began() -> None:
+    """A call that began after two were said to be left is told of nineteen: another window, although the last one seems to go on."""
+    limiter = Limiter(Limits(), lambda: 0.5)
+    for began, ended, left in ((0.0, 0.25, 2), (0.5, 0.75, 19)):
+        limiter.end(limiter.start(began), Outcome.SUCCESS, began, ended, told=Told(None, left, 1.0))
+    assert limiter.snapshot(0.75).pace == 19.0

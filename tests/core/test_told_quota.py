@@ -187,6 +187,50 @@ def test_a_time_that_stands_still_is_not_in_milliseconds() -> None:
 def test_a_call_that_was_due_long_ago_is_due_when_the_window_ends() -> None:
     """At its last second the empty quota holds nothing back any more: the time is that of its own interval, which is over."""
     quota = ToldQuota()
+    quota.tell(_told(1, 1.5), 19.5, 0)
     quota.tell(_told(0, 1.0), 20.0, 0)
     assert quota.next_at(20.75) == 21.0
     assert (quota.next_at(21.0), quota.free(21.0)) == (0.0, 1)
+
+
+def test_trap_a_quota_that_is_only_told_with_a_refusal_is_taken_for_a_pace() -> None:
+    """Nothing is left for 50 s. That is no call in fifty seconds: what the next window has nobody has said, and no good answer will."""
+    quota = ToldQuota()
+    assert quota.tell(_told(0, 50.0), 10.0, 0)
+    assert (quota.free(59.0), quota.next_at(59.0)) == (0, 60.0)
+    assert (quota.free(60.0), quota.rate) == (None, None)
+
+
+def test_an_answer_with_nothing_left_keeps_the_pace_that_an_earlier_one_named() -> None:
+    """Calls in flight may have taken what is left, and that is a pace all the same."""
+    quota = ToldQuota()
+    quota.tell(_told(100, 10.0), 0.0, 0)
+    quota.tell(_told(0, 1.0), 9.0, 0)
+    assert quota.rate == 10.0
+    quota.tell(_told(1, 20.0), 30.0, 1)
+    assert quota.rate == 1 / 20
+
+
+def test_trap_windows_of_a_second_are_told_in_whole_seconds() -> None:
+    """Each seems to end up to a second late. What a call is told that began after the least was said is of the next one."""
+    quota = ToldQuota()
+    quota.tell(_told(3, 1.0), 0.75, 0, 0.5)
+    quota.tell(_told(2, 1.0), 0.875, 0, 0.75)
+    quota.tell(_told(19, 1.0), 1.125, 0, 0.75)  # began before two were said to be left: an older answer
+    assert quota.rate == pytest.approx(2 / (1.75 - 1.125))
+    quota.tell(_told(19, 1.0), 1.25, 0, 0.875)
+    assert quota.rate == 19.0
+    quota.tell(_told(18, 1.0), 1.5, 0, 1.0)  # and that one has its own least
+    assert quota.rate == pytest.approx(18 / 0.75)
+    quota.tell(_told(18, 1.0), 1.75, 0, 1.5)  # no more than that: the same one
+    assert quota.rate == pytest.approx(18 / 0.5)
+    quota.tell(_told(19, 1.0), 2.0, 0, 1.625)  # began after 18 were said to be left for the first time
+    assert quota.rate == 19.0
+
+
+def test_calls_that_start_are_taken_off_what_is_left_where_no_pace_was_named() -> None:
+    """Nothing is left of nothing."""
+    quota = ToldQuota()
+    quota.tell(_told(0, 50.0), 10.0, 0)
+    quota.start(11.0, 1)
+    assert (quota.free(12.0), quota.free(60.0)) == (0, None)

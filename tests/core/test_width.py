@@ -379,6 +379,70 @@ def test_what_was_cut_for_a_cap_is_not_regained_for_nothing() -> None:
     assert width.current == 39
 
 
+def _cut_deep() -> Width:
+    """Of forty calls in flight many failed on end, for a second or two: nothing is saved up, and nine are left."""
+    width = _poor(40)
+    for _ in range(4):
+        width.refuse(width.current or 0, 0, is_throttled=False)
+    return width
+
+
+def _pressed(width: Width) -> int | None:
+    level = width.current or 0
+    width.start(1.0, level, 1.0, is_pressed=True)
+    return width.current
+
+
+def test_a_width_that_was_cut_deep_goes_back_when_the_failures_have_ended() -> None:
+    """One of four servers has restarted. Ten calls later one more is tried, and ten of those later it grows to what it was, and no more."""
+    width = _cut_deep()
+    assert width.current == 9
+    for _ in range(9):
+        width.accept(9, 0, 0.1)
+        assert _pressed(width) == 9
+    width.accept(9, 0, 0.1)
+    assert _pressed(width) == 10
+    for _ in range(10):
+        width.accept(10, 0, 0.1)
+    for _ in range(100):
+        width.accept(width.current or 0, 0, 0.1)
+    assert width.current == 40
+    assert _pressed(width) in {35, 40}  # a trial
+
+
+def test_a_cut_that_was_a_cap_costs_one_refusal_more() -> None:
+    """Then nothing is regained: what goes up is paid for as usual."""
+    width = _cut_deep()
+    for _ in range(10):
+        width.accept(9, 0, 0.1)
+    assert _pressed(width) == 10
+    width.refuse(10, 0, is_throttled=False)
+    assert width.current == 9
+    for _ in range(10):
+        width.accept(9, 0, 0.1)
+    assert _pressed(width) == 9
+
+
+def test_while_failures_go_on_nothing_that_was_saved_up_is_spent_on_a_lift() -> None:
+    """It would be refused, and what was cut would not come back for minutes."""
+    width = _cut_deep()
+    width._budget.earn(1000)
+    width.accept(9, 0, 0.1)
+    assert _pressed(width) == 9
+
+
+def test_what_was_cut_for_calls_that_were_given_up_is_not_regained() -> None:
+    """They stood in a queue, which refuses nothing: to be back at the old width would be to stand in it again."""
+    width = _poor(40)
+    for _ in range(4):
+        width.refuse(width.current or 0, 0, is_throttled=False, is_slow=True)
+    narrow = width.current or 0
+    assert narrow < 10
+    for _ in range(10):
+        width.accept(narrow, 0, 0.1)
+    assert _pressed(width) == narrow
+
+
 def _regained() -> Width:
     """Cut by chance to 39, and back at forty."""
     width = _cut_by_chance()

@@ -211,3 +211,33 @@ def test_halves_that_are_too_good_to_be_true_are_tried_again(half: float, believ
 def test_there_is_room_for_none_where_more_are_in_flight_than_may_be() -> None:
     """The width has been cut under them."""
     assert [_sought(8).room(in_flight) for in_flight in (6, 8, 11)] == [2, 0, 0]
+
+
+@pytest.mark.parametrize(("before", "regain"), [(16, 16), (15, 0)])
+def test_a_width_that_was_cut_to_a_quarter_is_regained(before: int, regain: int) -> None:
+    """Four of sixteen are left, and that is a quarter. Of fifteen it is more."""
+    width = _width()
+    width._before = before
+    width._cut(5, 0, is_slow=False)
+
+    assert (width._width, width._regain) == (4, regain)
+
+
+def test_what_is_regained_is_grown_to_without_a_round() -> None:
+    """It was known before the cut. At the end nothing is measured, nothing is left to regain, and it grows no more."""
+    width = _width(6)
+    width._growing, width._grow_to, width._regain = True, 8, 8
+    width.accept(6, 0, 0.1)
+    width.accept(7, 0, 0.1)
+
+    assert (width._width, width._regain, width._growing, width._trial) == (8, 0, False, None)
+
+
+@pytest.mark.parametrize(("gained", "has_cost"), [(STRONG, False), (math.nextafter(STRONG, 0.0), True)])
+def test_a_trial_that_is_strong_has_cost_nothing(gained: float, has_cost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the narrow arms have lost the wide ones have made up for."""
+    width = _width()
+    work = width._budget._work
+    _judged(width, gained, gained, gained, monkeypatch=monkeypatch)
+
+    assert (width._budget._work < work) is has_cost

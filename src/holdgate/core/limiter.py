@@ -243,7 +243,7 @@ class Limiter:
         """Learn from a call that began at `began` and has ended. A token that is unknown (0, or its lease is over) frees no place."""
         now = self._advance(now)
         call = self._forget(token) or CallInFlight(min(began, now), self.in_flight + weight, weight)
-        if told is not None and self._adaptive and self._quota.tell(told, now, self.in_flight):
+        if told is not None and self._adaptive and self._quota.tell(told, now, self.in_flight, call.began):
             self.active = True
         refused = outcome is Outcome.THROTTLED or outcome is Outcome.FAILURE
         if refused:

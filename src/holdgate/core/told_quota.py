@@ -8,11 +8,13 @@ long window they are not spread evenly: with 5,000 an hour nobody wants to wait 
 is what would use up the rest in five minutes. It falls with the rest, and never reaches nothing.
 
 Answers come in any order. Within one window the least that any of them said of what is left holds, and the earliest end. Calls that are in
-flight may not be counted in what an answer says, so they are taken off.
+flight may not be counted in what an answer says, so they are taken off. A call that began after the least was said, and is told of more
+left, is in another window: ends are rounded to whole seconds, and a window of one second begins before the last one seems to be over.
 
 Some services count the time that is left in milliseconds, and do not say so. What they say tells: it falls by a thousand in a second.
 
-When the window has ended, what the next one has is not known until the first answer: the old pace goes on until then.
+When the window has ended, what the next one has is not known until the first answer: the old pace goes on until then. An answer with
+nothing left names no pace, only an end. Many services say it beside a refusal and nowhere else, so no other answer would put that right.
 
 A value that cannot be (less than nothing left, an end in the past, a window of more than a day, no number) is as good as not said. A lie
 that can be true costs at most the window that it names.
@@ -44,7 +46,7 @@ class ToldQuota:
     `unit` is what a time that was said is multiplied by, to be in seconds.
     """
 
-    __slots__ = ("_due", "_left", "_said", "_said_at", "_until", "rate", "unit")
+    __slots__ = ("_due", "_least", "_least_at", "_left", "_said", "_said_at", "_until", "rate", "unit")
 
     def __init__(self) -> None:
         self.rate: float | None = None
@@ -52,11 +54,13 @@ class ToldQuota:
         self._said = 0.0  # the time that an answer of this window has named, as it was said
         self._said_at = 0.0
         self._left = 0
+        self._least = 0  # what the answers of this window have said of what is left
+        self._least_at = 0.0  # when that was said first
         self._until = -1.0
         self._due = 0.0
 
-    def tell(self, told: Told, now: float, in_flight: int) -> bool:
-        """Take what an answer said. Returns whether it said anything of a quota."""
+    def tell(self, told: Told, now: float, in_flight: int, began: float | None = None) -> bool:
+        """Take what an answer said to a call that began at `began`; None is not known. Returns whether it said anything of a quota."""
         remaining, reset = told.remaining, told.reset
         if remaining is None or reset is None or not 0 <= remaining <= MOST_LEFT:
             return False
@@ -64,10 +68,16 @@ class ToldQuota:
             return False
         reset *= self._unit_of(reset, now)
         until, left = now + reset, max(0, int(remaining) - in_flight)
-        if now < self._until and until < self._until + max(SLACK, SLACK_SHARE * reset):
+        is_later = began is not None and began >= self._least_at and remaining > self._least
+        if now < self._until and until < self._until + max(SLACK, SLACK_SHARE * reset) and not is_later:
             until, left = min(self._until, until), min(self._left, left)
+            if remaining < self._least:
+                self._least, self._least_at = int(remaining), now
+        else:
+            self._least, self._least_at = int(remaining), now
         self._until, self._left = until, left
-        self.rate = max(1, left) / max(SHORTEST, min(until - now, SPREAD))
+        if remaining:
+            self.rate = max(1, left) / max(SHORTEST, min(until - now, SPREAD))
         return True
 
     def in_seconds(self, told: Told) -> float | None:
@@ -86,10 +96,10 @@ class ToldQuota:
 
     def free(self, now: float) -> int | None:
         """Return how many calls may start now. None means any number."""
-        if self.rate is None:
-            return None
         if now < self._until and not self._left:
             return 0
+        if self.rate is None:
+            return None
         late = now - self._due
         if late < 0:
             return 0
@@ -102,6 +112,6 @@ class ToldQuota:
 
     def start(self, now: float, weight: int) -> None:
         """Count a start."""
+        self._left = max(0, self._left - weight)
         if self.rate is not None:
-            self._left = max(0, self._left - weight)
             self._due = max(self._due, now - CATCH_UP) + weight / self.rate

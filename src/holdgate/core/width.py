@@ -15,6 +15,9 @@ it is a failure, it is chance, unless fewer than ten calls were let in since the
 loses no width by it. Then it is a cap that has come down. The width goes one down for the first such failure, to half of it for the next,
 and from then on one call at a time asks, so that a cap that fell from 26 to 14 costs a handful of refusals and not one for each slot.
 
+Failures on end may take the width down to one, although only one server of four restarts. So a width that was cut to a quarter goes back to
+what it was, as soon as ten calls were let in on end and ten with one more in flight. If that one is refused it was a cap.
+
 Where one call in twenty fails, two are close to each other all the time. So once failures by chance are known from before, that proves
 nothing any more, and a cap takes four with hardly a call between them. A width that is cut then is lifted again free of charge, up to what
 it was, and one failure of a lift is chance as well.
@@ -45,6 +48,7 @@ MOST_EVIDENCE = 8.0  # so that twenty-seven calls let in are always enough to fo
 STEP = 1.15  # a trial's arms are this factor under and over the width: enough to see, and little to lose
 ABOVE = 1.15  # the width that is kept, over the knee: calls that are shorter than others leave no server idle
 GAIN = 0.15  # less elasticity is none: a sixth of what a wider width costs in waiting
+DEEP = 0.25  # of a width: a cut of halves that has gone so far has mostly met a restart and no cap, and is tried again once it is over
 HALF = 0.5  # doubling goes on, or a wider width is kept, if at least half of the added calls are more work done
 LITTLE = 0.4  # and if the means show nearly as much: a quarter let one doubling in twenty go on over the knee
 ENOUGH_FOR_MEANS = 32  # calls of the narrower width: of sixteen, one slow call in twenty is in one round and not in the other
@@ -229,13 +233,14 @@ class Width:
         self._trial = None
         self._lift = 0
         self._before = self._before or self._width
-        self._regain = max(self._regain, self._before) if self._faults >= FAULTY else 0
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
         at = level if level > self.passed else max(level, self._width)
         is_half = is_slow or (self._halves and not clean and level <= self.passed)
         self._cap(at // 2 + 1 if is_half else at)
         self._halves = True
         self.passed = min(self.passed, self._width)
+        is_deep = self._width <= DEEP * self._before and not is_slow
+        self._regain = max(self._regain, self._before) if is_deep or self._faults >= FAULTY else 0
 
     def _throttle(self, level: int) -> bool:
         self._trial = None
@@ -275,7 +280,9 @@ class Width:
 
     def _grow(self) -> None:
         self._width = min(self._width + 1, max(self._grow_to, self._width))
-        if self._width >= self._grow_to:
+        if self._width == self._regain:
+            self._growing, self._regain = False, 0
+        elif self._width >= self._grow_to:
             self._try((self._width,), max(SMALLEST_ROUND, (ROUND if self._width > MANY else FEW_ROUND) * self._width))
 
     def _conclude_round(self, latencies: list[float]) -> None:
@@ -305,7 +312,8 @@ class Width:
         if self._most is not None:
             wide = min(wide, self._most)
         if wide >= self._wall:
-            if self._regain > width or self._budget.affords_refusals(LIFT_NEEDS):
+            is_over = self._clean >= CHANCE or self._faults >= FAULTY
+            if is_over if self._regain > width else self._budget.affords_refusals(LIFT_NEEDS):
                 self._lift = min(self._lift_step, self._regain - width) if self._regain > width else self._lift_step
                 self._lifted, self._excused = 0, False
                 self._budget.count += 1
@@ -325,6 +333,8 @@ class Width:
         self._lift = 0
         self._lift_step *= 2
         self._wall = inf
+        if self._regain > self._width:
+            self._growing, self._grow_to = True, self._regain
 
     def _conclude(self, trial: Trial) -> None:
         self._trial = None
@@ -344,7 +354,8 @@ class Width:
         elif abs(halves[0] - halves[1]) > UNSURE or max(halves) > TOO_GOOD:
             self._calm, self._longer = 1, min(LONGEST, self._longer * 2)
         else:
-            self._budget.lose((ratio**gained - 1) * len(first + last))
+            if gained < STRONG:  # otherwise the wider one has made up for it, compared with the width that there was
+                self._budget.lose((ratio**gained - 1) * len(first + last))
             self._longer = max(1, self._longer // 2)
             self._widen(narrow, hi, gained, wide + again)
         self._pause = trial.calls * self._calm
