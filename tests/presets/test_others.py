@@ -221,7 +221,9 @@ def test_a_transaction_that_throttling_canceled_is_throttled(codes: tuple[str, .
     assert aws.failures(canceled(*codes))
 
 
-@pytest.mark.parametrize("codes", [(), ("None",), ("ConditionalCheckFailed",), ("TransactionConflict",), ("ThrottlingError", "ValidationError")])
+@pytest.mark.parametrize(
+    "codes", [(), ("None",), ("ConditionalCheckFailed",), ("TransactionConflict",), ("ThrottlingError", "ValidationError")]
+)
 def test_a_transaction_that_anything_else_canceled_is_the_messages_own(codes: tuple[str, ...]) -> None:
     """A condition that failed fails again, however slowly the service is asked. No reasons at all say nothing."""
     assert not aws.throttled(canceled(*codes))
