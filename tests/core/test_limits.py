@@ -35,6 +35,9 @@ def test_a_rate_is_a_pace() -> None:
         ({"rate": 0.5, "per": 2}, "got 0.5 with per=2: write rate=1, per=4"),
         ({"rate": NAN}, "limits.rate must be a whole number, got nan"),
         ({"rate": True}, "limits.rate must be a whole number, got True"),
+        ({"rate": 10**9 + 1}, "at most 1000000000, got more, with per=1: leave rate out where nothing limits"),
+        ({"rate": 10**400, "per": 60}, "at most 1000000000, got more, with per=60: leave rate out where nothing limits"),
+        ({"rate": 1, "per": 1e300}, "limits.per must be at most 31622400 seconds, a year, got 1e+300"),
         ({"rate": 10, "per": 0}, "limits.per must be seconds above 0, got 0"),
         ({"rate": 10, "per": NAN}, "limits.per must be a finite number, got nan"),
         ({"concurrency": 0}, "limits.concurrency must be at least 1, got 0"),
@@ -60,6 +63,19 @@ def test_half_of_two_calls_is_one() -> None:
     limits = Limits(rate=2, per=1.0)
     assert share_of(limits, 0.5) == Limits(rate=1, per=1.0)
     assert share_of(limits, 1) is limits
+
+
+def test_the_most_that_may_be_set_is_taken() -> None:
+    """A thousand million calls, and a leap year."""
+    assert Limits(rate=10**9).rate == 10**9
+    assert Limits(rate=1, per=366 * 86400).per == 366 * 86400
+
+
+def test_a_share_of_the_longest_span_is_no_error() -> None:
+    """The span cannot become longer than what may be set."""
+    longest = Limits(rate=1, per=366 * 86400)
+    assert share_of(longest, 0.05) == longest
+    assert share_of(Limits(rate=1, per=60), 0.05).per == pytest.approx(1200)
 
 
 def test_waste_is_the_share_of_refused_calls() -> None:

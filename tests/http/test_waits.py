@@ -167,3 +167,21 @@ def test_retry_after_comes_before_the_limits_and_milliseconds_before_it() -> Non
     assert wait(429, Retry_After="7", X_RateLimit_Reset="99") == 7.0
     assert wait(429, Retry_After="7", retry_after_ms="6500") == 6.5
     assert wait(429, Retry_After="7", retry_after_ms="soon") == 7.0
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "-5", "2678401", "Mon, 99 Foo", ""])
+def test_a_retry_after_that_says_nothing_does_not_hide_the_limits(nonsense: str) -> None:
+    """The first header that can be believed counts, not the first that is there: otherwise the service is asked far too soon."""
+    assert wait(429, Retry_After=nonsense, x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="6m0s") == 360.0
+
+
+def test_a_date_without_the_servers_clock_does_not_hide_the_limits() -> None:
+    """Retry-After is an instant that cannot be compared, and the reset beside it a number of seconds."""
+    headers = {"Retry-After": THIRTY_SECONDS_LATER, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "30"}
+    assert http.retry_after(StatusError(429, headers)) == 30.0
+
+
+def test_milliseconds_that_cannot_be_do_not_hide_the_seconds() -> None:
+    """A proxy that writes an instant into `retry-after-ms` says nothing; `Retry-After` beside it does."""
+    assert wait(429, retry_after_ms="1445412480000", Retry_After="3") == 3.0
+    assert wait(429, retry_after_ms="1445412480000", x_ms_retry_after_ms="1500") == 1.5

@@ -206,3 +206,32 @@ def test_a_response_of_another_client_is_not_asked_whether_it_is_true() -> None:
     assert not aws.throttled(error("HTTPError", "requests.exceptions", response=Falsy()))
     gave_up = {"ResponseMetadata": {"HTTPStatusCode": 503}}
     assert aws.failures(error("WaiterError", "botocore.exceptions", response={}, last_response=gave_up))
+
+
+def canceled(*codes: str) -> Exception:
+    """A transaction of DynamoDB, with the reason of each of its items."""
+    refused = {"Error": {"Code": "TransactionCanceledException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return error("ClientError", "botocore.exceptions", response=refused | {"CancellationReasons": [{"Code": code} for code in codes]})
+
+
+@pytest.mark.parametrize("codes", [("ThrottlingError",), ("None", "ProvisionedThroughputExceeded"), ("ThrottlingError", "None", "None")])
+def test_a_transaction_that_throttling_canceled_is_throttled(codes: tuple[str, ...]) -> None:
+    """Its own code says nothing of why, and the message must not be charged for it."""
+    assert aws.throttled(canceled(*codes))
+    assert aws.failures(canceled(*codes))
+
+
+@pytest.mark.parametrize(
+    "codes", [(), ("None",), ("ConditionalCheckFailed",), ("TransactionConflict",), ("ThrottlingError", "ValidationError")]
+)
+def test_a_transaction_that_anything_else_canceled_is_the_messages_own(codes: tuple[str, ...]) -> None:
+    """A condition that failed fails again, however slowly the service is asked. No reasons at all say nothing."""
+    assert not aws.throttled(canceled(*codes))
+    assert not aws.failures(canceled(*codes))
+
+
+def test_reasons_that_nobody_can_read_are_none() -> None:
+    """Nothing is raised for what is no list, or has something else in it."""
+    refused = {"Error": {"Code": "TransactionCanceledException"}}
+    for reasons in ("ThrottlingError", None, ["ThrottlingError", None]):
+        assert not aws.throttled(error("ClientError", "botocore.exceptions", response=refused | {"CancellationReasons": reasons}))

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from holdgate import Dependency, Outcome, http
+from holdgate import Delivery, Dependency, Outcome, RetryPolicy, http
 from holdgate.core import Told
 from holdgate.errors import SettingsError
 from holdgate.presets import search, sql
+from holdgate.testing import MemoryDeadLetters, rehearse
 
 
 class StatusError(Exception):
@@ -153,3 +154,23 @@ def test_a_rule_for_results_that_fails_costs_the_verdict(caplog: pytest.LogCaptu
     payments = Dependency("payments", result_throttled=lambda response: response.status == 429)
     assert payments.classify_result(None) is None
     assert "result_throttled of dependency 'payments' raised AttributeError" in caplog.text
+
+
+def test_a_batch_call_that_was_throttled_in_part_is_made_again() -> None:
+    """DynamoDB returns what it has not taken. A handler that asks for its message again gets it, with no attempt charged."""
+    answers: list[dict[str, Any]] = [{}, {"UnprocessedItems": {"orders": [1]}}, {}]
+    dynamo = Dependency("dynamo", result_throttled=lambda answer: bool(answer.get("UnprocessedItems")))
+
+    async def write() -> dict[str, Any]:
+        return answers.pop(0)
+
+    async def handle(delivery: Delivery[Any]) -> None:
+        if (await dynamo.call(write)).get("UnprocessedItems"):
+            delivery.retry()
+
+    report = rehearse(
+        handle, needs=[dynamo], deliveries=[b"1", b"2"], retry=RetryPolicy(attempts=1), dead_letters=(dead := MemoryDeadLetters())
+    )
+    assert report.processed == (b"1", b"2")
+    assert report.called == 3
+    assert dead.letters == []

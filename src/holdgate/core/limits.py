@@ -11,6 +11,10 @@ from holdgate.errors import SettingsError
 if TYPE_CHECKING:
     from datetime import timedelta
 
+# No service takes more calls, and none counts over longer. A larger number is a mistake of units, which would wait for ever or overflow.
+MOST_CALLS = 1_000_000_000
+LONGEST_SPAN = 366 * 86400.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -46,6 +50,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "per", validation.seconds("limits.per", self.per))
+        if self.per > LONGEST_SPAN:
+            raise SettingsError(f"limits.per must be at most {LONGEST_SPAN:.0f} seconds, a year, got {self.per:g}")
         if self.rate is not None:
             _check_rate(self.rate, self.per)
         if self.concurrency is not None:
@@ -63,13 +69,14 @@ def _check_rate(rate: object, per: float) -> None:
         raise SettingsError(f"limits.rate must be at least 1, got {rate!r} with per={per:g}: write rate=1, per={per / rate:g}")
     if rate == 0 and not isinstance(rate, bool):
         raise SettingsError("limits.rate must be at least 1, got 0: nothing would ever start. guard.force_open stops all calls for a time")
-    validation.count("limits.rate", rate)
+    if validation.count("limits.rate", rate) > MOST_CALLS:
+        raise SettingsError(f"limits.rate must be at most {MOST_CALLS}, got more, with per={per:g}: leave rate out where nothing limits")
 
 
 def share_of(limits: Limits, share: float) -> Limits:
     """Return the numbers of one worker that has this share of them, above 0 and up to 1.
 
-    Of a rate that is less than one call the span is longer, and one call in flight is the least.
+    Of a rate that is less than one call the span is longer, up to the longest, and one call in flight is the least.
     """
     if share == 1:
         return limits
@@ -77,7 +84,7 @@ def share_of(limits: Limits, share: float) -> Limits:
     if rate is not None:
         part = rate * share
         rate = max(1, int(part))
-        per = per * rate / part
+        per = min(LONGEST_SPAN, per * rate / part)
     return replace(limits, rate=rate, per=per, concurrency=None if concurrency is None else max(1, int(concurrency * share)))
 
 

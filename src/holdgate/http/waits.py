@@ -1,6 +1,6 @@
 """How long a server asks to wait, from the headers of its answer.
 
-Several headers say so, each in its own unit. They are tried in this order, and the first that can be read counts:
+Several headers say so, each in its own unit. They are tried in this order, and the first that can be read, and believed, counts:
 
 1. `retry-after-ms`, `x-ms-retry-after-ms`, `x-amz-retry-after`: milliseconds. The finest unit comes first, as in OpenAI's own client.
 2. `Retry-After`: seconds or a date (RFC 9110, 10.2.3).
@@ -59,17 +59,24 @@ def retry_after(error: BaseException) -> float | None:
 
 def wait_of(headers: Mapping[str, str], status: int | None) -> float | None:
     """Return the same from headers, by lower-case name, and the status. None means that neither says."""
-    for name in _MILLISECONDS:
-        wait = _number(headers.get(name, ""))
-        if wait is not None:
-            return _believable(wait / 1000)
-    if "retry-after" in headers:
-        return time_of(headers["retry-after"], headers)
+    own = _own_wait(headers)
+    if own is not None:
+        return own
     is_refused = status == HTTPStatus.TOO_MANY_REQUESTS
     limits = [*_structured(headers), *_separate(headers)]
     used_up = [wait for remaining, wait in limits if remaining == 0]
     # A 429 without a limit at 0 asked for more than remains (tokens), or gives no number: wait for the first limit that is reset.
     return max(used_up) if used_up else min((wait for _, wait in limits), default=None) if is_refused else None
+
+
+def _own_wait(headers: Mapping[str, str]) -> float | None:
+    """Return what the server says of this answer. A header that cannot be believed hides none of those after it."""
+    for name in _MILLISECONDS:
+        milliseconds = _number(headers.get(name, ""))
+        wait = None if milliseconds is None else _believable(milliseconds / 1000)
+        if wait is not None:
+            return wait
+    return time_of(headers.get("retry-after", ""), headers)
 
 
 def limit_of(text: str) -> tuple[int | None, float | None]:

@@ -42,6 +42,11 @@ _THROTTLED = frozenset(
         *("OverLimit", "KMSThrottlingException"),
     }
 )
+# A transaction of DynamoDB is refused as a whole, and each of its items has a reason. A conflict is none of these: nobody is too fast.
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_CANCELED = "TransactionCanceledException"
+_THROTTLED_ITEM = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
+_NO_REASON = "None"
 _TROUBLE = frozenset(
     {
         *(
@@ -70,7 +75,7 @@ def failures(error: BaseException) -> bool:
     if response is None:
         return network.failures(error) or _is_no_answer(type(error))
     code = _part(response, "Error").get("Code")
-    if code in _THROTTLED or code in _TROUBLE:
+    if code in _THROTTLED or code in _TROUBLE or _is_throttled_transaction(response):
         return True
     status = _part(response, "ResponseMetadata").get("HTTPStatusCode")
     return isinstance(status, int) and is_not_now(status)
@@ -87,7 +92,17 @@ def throttled(error: object) -> bool:
     if response is None:
         return False
     status = _part(response, "ResponseMetadata").get("HTTPStatusCode")
-    return _part(response, "Error").get("Code") in _THROTTLED or status == _TOO_MANY_REQUESTS
+    code = _part(response, "Error").get("Code")
+    return code in _THROTTLED or status == _TOO_MANY_REQUESTS or _is_throttled_transaction(response)
+
+
+def _is_throttled_transaction(response: Mapping[str, Any]) -> bool:
+    """Return whether throttling alone has canceled a transaction. A failed condition beside it is the message's own, and stays so."""
+    reasons = response.get("CancellationReasons")
+    if _part(response, "Error").get("Code") != _CANCELED or not isinstance(reasons, list):
+        return False
+    codes = {_part({"each": each}, "each").get("Code", _NO_REASON) for each in cast("list[object]", reasons)} - {_NO_REASON}
+    return bool(codes) and codes <= _THROTTLED_ITEM
 
 
 @passed_uncalled("told=aws.told")
