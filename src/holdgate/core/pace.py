@@ -17,8 +17,8 @@ but an agreement. Nobody can speak with the others, so all follow one rule that 
 
 A worker that is refused at a pace under the one that ramps yields, and that is proportional to how much one has: of two that share, the
 larger is refused more often. One that is refused in its own ramp has its answer, and yields a quarter as much: the one that has most ramps
-most, and would keep it for ever if ramps cost nothing. If the pace had doubled by then, something has changed, and it is measured again as
-at first.
+most, and would keep it for ever if ramps cost nothing. If the pace had doubled by then, and more calls were let in for it than a burst has,
+something has changed, and it is measured again as at first.
 
 Waste is bounded by that, and not by luck: a ramp costs one refusal or two in 200 calls, and one that has cost more is followed by as many
 more calls. A climb costs one in the time in which a quarter is regained, about a minute at one call a second. Under that no climb is faster
@@ -44,8 +44,9 @@ LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and sa
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
 FEW_SHARE = 2.0  # calls a second from which on less is yielded: the share falls with the root of the pace
-CLIMB = 0.0038  # a second, over the root of the pace: at one call a second a quarter is regained in 66 s; ten that share are refused 2.4 %
+CLIMB = 0.0037  # a second, over the root of the pace: at one call a second a quarter is regained in 68 s; ten that share are refused 2.3 %
 EVENER = 0.010  # from FEW_SHARE on at least so much, times the root of the pace, as a yield is: of two that share none gains by having more
+CALM = 15  # calls without a refusal before that: ten that share are refused once in forty, and by luck one of them comes over FEW_SHARE
 STEEPER = 0.005  # and from eight calls a second on at least so much for each more, because a second holds more calls to pay with
 REGAIN_CALLS = 10  # and never faster than what was yielded in this many calls
 
@@ -61,6 +62,7 @@ SAVED_UP = 1.7  # times the pace a ramp may reach on what a bucket has saved up:
 RAMP_SHARE = 0.25  # of a yield, for a ramp that was refused: its refusal was its own doing, and who has most ramps most
 REPAID = 2.0  # times what a ramp has used up of a burst is left out until the next one: a climb takes half of it back
 CHANGED = 2.0  # and at this many times the dependency is another than it was
+LUCK = 25.0  # calls over the pace that show it: fewer are a burst that was saved up, and what others happened to leave
 
 UNSURE_STEP = 0.25  # while nothing is known the steps are larger: a first guess may be far off
 FRESH = 1.0  # seconds of its rate that a bucket holds which nobody has used: most services give the burst and the rate as one number
@@ -268,8 +270,9 @@ class LearnedPace:
     def _measure(self, now: float, accepted: int, busy: float, shut_for: float) -> None:
         if accepted < SURE:
             # And measure on, over this time and the next. Of so few calls, one less would be much, and a pace that is much too low is
-            # left slowly.
-            self._base = self.rate = max(SLOWEST, max(1, accepted + 1) / busy * MARGIN)
+            # left slowly. So it falls by half at most: one call that asks in vain four times has waited for fifteen intervals.
+            least = HALF * self._base if self.rate is not None else SLOWEST
+            self._base = self.rate = max(least, max(1, accepted + 1) / busy * MARGIN)
             self._climb_steeply()
             self._last = now
             return
@@ -293,7 +296,7 @@ class LearnedPace:
         If two in a row came far, that was perhaps no burst: what the service lets in is measured, now that nothing is saved up.
         """
         base = self._base
-        if rate > CHANGED * base:
+        if rate > CHANGED * base and self._extra > LUCK:
             self._unsure = True
             self._begin(now, rate / CHANGED)
             return
@@ -320,7 +323,7 @@ class LearnedPace:
         self._age += took
         base = self._base
         if not self._sole_use.holds:
-            climb = min(_climb(base), YIELD * base * base / REGAIN_CALLS)
+            climb = min(_climb(base, self._started), YIELD * base * base / REGAIN_CALLS)
             if self._lost:
                 climb = min(climb, HALF * base / (PAID * self._lost))
             self._base = base = base + took * climb
@@ -338,7 +341,7 @@ def _share(pace: float) -> float:
     return YIELD / sqrt(max(1.0, pace / FEW_SHARE))
 
 
-def _climb(pace: float) -> float:
-    """Return by how much the pace grows in a second."""
-    evener = EVENER * sqrt(pace) if pace > FEW_SHARE else 0.0
+def _climb(pace: float, calm: int) -> float:
+    """Return by how much the pace grows in a second, after `calm` calls without a refusal."""
+    evener = EVENER * sqrt(pace) if pace > FEW_SHARE and calm >= CALM else 0.0
     return max(CLIMB / sqrt(pace), evener, STEEPER * (pace - 1))
