@@ -115,6 +115,7 @@ class Limiter:
         "_pressed",
         "_quota",
         "_refused",
+        "_started_at",
         "_well_at",
         "_why",
         "_width",
@@ -144,6 +145,7 @@ class Limiter:
         self._refused = 0
         self._cut_at = -1.0  # calls that began before are old news
         self._latency = 0.0  # usual seconds of a call that was let in; 0 is not known
+        self._started_at = 0.0  # the latest
         self._well_at = 0.0
         self._failures = 0  # in a row
         self._alone = 0  # the call that goes alone after a refusal
@@ -166,6 +168,8 @@ class Limiter:
             return 0
         room = self._own_room() if is_test else self._width.room(self.in_flight)
         free = self._within("concurrency" if self._own_room() == 0 else "width", room, free)
+        if not is_test and free != 0 and self._width.is_over_wall(self.in_flight) and now < self._apart_at():
+            free = self._within("apart", 0, free)
         if self._window is not None:
             free = self._within("rate", self._window.free(now), free)
         free = self._within("quota", self._quota.free(now), free)
@@ -192,6 +196,8 @@ class Limiter:
                 at = self._gate.next_at() if test is None else test.next_at(self._gate.patience)
             case "alone":
                 at = self._alone_until()
+            case "apart":
+                at = self._apart_at()
             case "rate":
                 at = None if self._window is None else self._window.next_at(now)
             case "quota":
@@ -223,6 +229,7 @@ class Limiter:
 
     def _note_start(self, token: int, call: CallInFlight) -> None:
         pressed, self._pressed = self._pressed, ""
+        self._started_at = call.began
         gate = self._gate
         if not gate.is_shut:
             oldest = next(iter(self._calls.values())).began
@@ -422,6 +429,12 @@ class Limiter:
     def _alone_until(self) -> float | None:
         return None if self._alone_until_end else self._alone_at + self._gate.patience
 
+    def _apart_at(self) -> float:
+        """Return when a call may start that tries the wall: in the midst of the others, because a rate without a burst refuses the one of
+        two that start together, however few are in flight.
+        """
+        return self._started_at + self._latency / (self.in_flight + 1)
+
     def _own_room(self) -> int | None:
         return None if self._most is None else max(0, self._most - self.in_flight)
 
@@ -465,4 +478,4 @@ class Limiter:
         )
 
 
-_WHY = {"gate": "throttled", "alone": "throttled", "quota": "pace"}
+_WHY = {"gate": "throttled", "alone": "throttled", "apart": "width", "quota": "pace"}

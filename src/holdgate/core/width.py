@@ -84,6 +84,7 @@ class Width:
         "_growing",
         "_halves",
         "_is_strong",
+        "_is_throttled",
         "_last_round",
         "_lift",
         "_lift_step",
@@ -116,6 +117,7 @@ class Width:
         self._trial: Trial | None = None
         self._next_arm = 1  # a call of an earlier trial may still be in flight
         self._wall: float = inf  # the lowest level that was refused for being too many
+        self._is_throttled = False  # the wall was found by "too many requests"
         self.passed = 0  # the highest level that was let in
         self._lift = 0  # how many more than the width are tried against the wall
         self._lift_step = 1
@@ -146,6 +148,10 @@ class Width:
         """Return how many calls more there is room for."""
         current = self.current
         return None if current is None else max(0, current - in_flight)
+
+    def is_over_wall(self, in_flight: int) -> bool:
+        """Return whether the next call is one that tries a wall of a service that said "too many requests"."""
+        return self._lift > 0 and self._is_throttled and in_flight >= self._width
 
     def seek(self, level: int) -> None:
         """Limit the width from now on, beginning at `level`."""
@@ -200,6 +206,7 @@ class Width:
         self._streak = self._streak + 1 if clean < CHANCE else 1
         if clean >= CHANCE:
             self._before, self._halves = 0, False
+        self._is_throttled = is_throttled
         if is_throttled:
             return self._throttle(level)
         is_chance = self._is_chance()
