@@ -40,7 +40,6 @@ from holdgate.core.sole_use import SoleUse
 MARGIN = 0.998
 
 CATCH_UP = 0.1  # seconds whose starts may be made up for: an event loop that was late must not lower the pace
-HURRIED = 0.9  # of an interval: a refusal of a call that came sooner after the one before says that nothing may be made up for
 LONG_SHUT = 90.0  # a shut that lasted longer was a quota or an operator, and says nothing of the pace
 
 YIELD = 0.25  # of the pace, for a refusal: less is too noisy to end in equal shares, more leaves much unused
@@ -91,7 +90,7 @@ class LearnedPace:
 
     # fmt: off
     __slots__ = (
-        "_age", "_base", "_border", "_catch_up", "_cost", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_is_hurried", "_last", "_lost",
+        "_age", "_base", "_border", "_cost", "_double", "_due", "_extra", "_guessed", "_idle", "_is_banned", "_is_first", "_last", "_lost",
         "_opened", "_paced", "_refused", "_rest", "_sole_use", "_started", "_step", "_unsure", "_was_far", "experiments", "rate",
     )
     # fmt: on
@@ -121,15 +120,13 @@ class LearnedPace:
         self._is_banned = False  # the last shut was long, and came sooner than a quota is used up
         self._was_far = False  # the last ramp came as far as a burst does
         self._sole_use = SoleUse()
-        self._is_hurried = False  # the latest start made up for a late one
-        self._catch_up = CATCH_UP
 
     def free(self, now: float) -> int | None:
         """Return how many calls may start now. None means any number."""
         if self.rate is None:
             return None
         late = now - self._due
-        return 1 + floor(min(late, self._catch_up) * self.rate) if late >= 0 else 0
+        return 1 + floor(min(late, CATCH_UP) * self.rate) if late >= 0 else 0
 
     def next_at(self) -> float:
         """Return when the next call may start."""
@@ -143,34 +140,36 @@ class LearnedPace:
         if self.rate is None:
             return
         self._paced = self.rate
-        self._extra += weight * max(0.0, 1 - self._base / self.rate)
+        self._extra += self._over(weight)
         late = now - self._due
         if (not is_pressed and late > max(CATCH_UP, 1 / self.rate)) or now - self._last > max(LONG_SHUT, ASLEEP / self.rate):
             self._idle += late
             self._age = min(self._age, self._rest)
         else:
             self._climb(min(now - self._last, CATCH_UP + 10 / self.rate))
-        self._is_hurried = now - self._last < HURRIED / self.rate
         self._last = now
-        self._due = max(self._due, now - self._catch_up) + weight / self.rate
+        self._due = max(self._due, now - CATCH_UP) + weight / self.rate
 
     def refuse(self, weight: int) -> None:
         """Count a call that was not let in."""
         if not self._refused:
             self._border = self._paced
-            if self._is_hurried:
-                self._catch_up = 0.0
         self._refused += weight
         self._pay_for_ramp(weight)
 
     def excuse(self, weight: int) -> None:
         """Count a call that was refused by chance: it was none that shows a pace."""
         self._started -= weight
+        self._extra = max(0.0, self._extra - self._over(weight))
         self._pay_for_ramp(weight)
 
     def _pay_for_ramp(self, weight: int) -> None:
         if self.rate is not None and self.rate > RAMPED * self._base:
             self._cost += weight
+
+    def _over(self, weight: int) -> float:
+        """Return how many of these calls a ramp has started over what the pace under it would have."""
+        return 0.0 if self.rate is None else weight * max(0.0, 1 - self._base / self.rate)
 
     def reopen(self, now: float, shut_for: float, asked_at: float) -> None:
         """Judge the time since the last opening: the call that asked at `asked_at` was let in, and is counted as started."""
