@@ -231,6 +231,34 @@ def test_a_cap_is_found_and_left_alone() -> None:
     assert played.refused <= 0.01 * len(played.good)
 
 
+def test_a_rate_without_room_for_a_burst_is_no_cap() -> None:
+    """Of two calls that start together one is refused, however few are in flight. With one in flight it would be 600."""
+    played = play(_limiter(), Service(rate=10, burst=1, seconds=lambda _call: 1.0), 600.0)
+    assert len(played.good) > 1000
+    assert played.refused < 20
+
+
+def test_a_try_of_a_wall_falls_between_the_other_starts() -> None:
+    """One is in flight for a second, so the second one starts in the middle of it, and time alone lets it."""
+    limiter = _limiter()
+    limiter.end(limiter.start(0.0), SUCCESS, 0.0, 1.0)
+    first, second = limiter.start(1.0), limiter.start(1.0)
+    limiter.end(second, THROTTLED, 1.0, 1.02)
+    limiter.end(first, SUCCESS, 1.0, 2.0)
+    now, at = 2.0, None
+    while (at is None or at < now + 0.1) and now < 100.0:  # sooner than that: the call goes alone after a refusal
+        limiter.expect_more()
+        token = limiter.start(now)
+        assert limiter.free(now) == 0
+        at = limiter.next_at(now)
+        if at is None or at < now + 0.1:
+            now += 1.0
+            limiter.end(token, SUCCESS, now - 1.0, now)
+    assert at == pytest.approx(now + 0.5, abs=0.01)
+    assert limiter.snapshot(now).why == "width"
+    assert limiter.free(at) == 1
+
+
 def test_a_cap_that_rises_is_used() -> None:
     """The wall of yesterday does not hold tomorrow."""
     limiter, service = _limiter(), Service(cap=4)

@@ -206,7 +206,6 @@ class Width:
         self._streak = self._streak + 1 if clean < CHANCE else 1
         if clean >= CHANCE:
             self._before, self._halves = 0, False
-        self._is_throttled = is_throttled
         if is_throttled:
             return self._throttle(level)
         is_chance = self._is_chance()
@@ -238,6 +237,7 @@ class Width:
 
     def _cut(self, level: int, clean: int, is_slow: bool) -> None:
         self._trial = None
+        self._is_throttled = False
         self._lift = 0
         self._before = self._before or self._width
         # A failure's own level may be low by chance, so the width is what is cut. Half of it only if none was let in since the last cut.
@@ -255,7 +255,7 @@ class Width:
         if level <= max(1, self.passed):
             self.restore()
             return False
-        self.is_careful = True
+        self.is_careful = self._is_throttled = True
         self._cap(level)
         return True
 
