@@ -107,6 +107,7 @@ def test_two_a_second_are_few() -> None:
     diary = Diary()
     diary.pace.restore(0.0, 2.0)
     diary.pace._age = -100.0
+    diary.pace._started = 20  # of these calls none was refused
     _one(diary)
     _one(diary)
     assert diary.rate == pytest.approx(2.0 + 0.5 * 0.005, rel=1e-5)
@@ -172,6 +173,13 @@ def test_a_ramp_that_doubled_by_a_few_calls_shows_no_other_service() -> None:
     diary = Diary().found(1.7).climb_to(6.0)
     assert _same(diary.refuse(0.25).rates, [2.4934668])
     assert diary.pace.base == diary.rate
+
+
+@pytest.mark.parametrize(("found", "reached", "is_other"), [(3.0, 17.5, True), (8.0, 25.0, False), (40.0, 72.0, False)])
+def test_a_ramp_shows_another_service(found: float, reached: float, is_other: bool) -> None:
+    """By four times the pace and 25.4 calls over it. Three times with 24.6 are too few, and 1.7 times is no doubling, however many."""
+    diary = Diary().found(found).climb_to(reached).refuse(0.25)
+    assert (diary.pace.base is None) is is_other
 
 
 def test_what_was_excused_is_no_part_of_a_ramp() -> None:

@@ -403,6 +403,21 @@ def test_a_call_at_the_old_width_is_no_lift() -> None:
     assert not full.width.refuse(8, 0, is_throttled=True)
 
 
+@pytest.mark.parametrize("is_throttled", [True, False])
+def test_only_a_wall_of_too_many_requests_may_be_a_rate(is_throttled: bool) -> None:
+    """A try of it falls between other starts. One of refused connections is tried when somebody wants to, whatever was found before."""
+    full = _walled(8)
+    if not is_throttled:
+        full.width.refuse(9, 0, is_throttled=False)
+        full.width.refuse(9, 0, is_throttled=False)
+        full.width.accept(8, 0, 0.1)
+        full.budget.earn(10_000)
+    width = full.width.current or 0
+    full.width.start(1.0, width, 1.0, is_pressed=True)
+    assert full.width.current == width + 1
+    assert [full.width.is_over_wall(in_flight) for in_flight in (width - 1, width)] == [False, is_throttled]
+
+
 def test_two_are_the_first_that_can_be_too_many() -> None:
     """One is left, and that wall is tried by a lift as any other."""
     full = _walled(1)

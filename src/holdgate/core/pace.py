@@ -160,7 +160,7 @@ class LearnedPace:
     def excuse(self, weight: int) -> None:
         """Count a call that was refused by chance: it was none that shows a pace."""
         self._started -= weight
-        self._extra = max(0.0, self._extra - self._over(weight))
+        self._extra -= self._over(weight)
         self._pay_for_ramp(weight)
 
     def _pay_for_ramp(self, weight: int) -> None:
