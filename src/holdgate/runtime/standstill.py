@@ -188,7 +188,10 @@ def _silent(worker: WatchedRun) -> Iterator[tuple[Assignment, int]]:
     for assignment in may_start:
         inbox, on_list = assignment.inbox, listed[assignment]
         # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
-        heads = on_list and not any(gate.limited for gate in assignment.undeclared_waiting)
+        undeclared = assignment.undeclared_waiting
+        heads = on_list and not any(gate.circuit.limit is not None for gate in undeclared)
+        if heads and any(gate.circuit.limits.waiting for gate in (*assignment.needed, *undeclared)):
+            continue  # calls in handlers wait for the next slots, and come before messages (slots.py)
         is_owed = nothing_due if heads else inbox.waiting or assignment.in_flight
         if is_owed and not worker.sends_for(assignment):
             yield assignment, inbox.waiting + inbox.behind_passed + on_list
