@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.runtime.stage import ORDERS, STEADY, assert_nothing_left, broker_with, quiet_guard, running, until
 
-from holdgate import CallNotPermitted, Delivery, Dependency, Guard, Limits
+from holdgate import CallNotPermitted, Delivery, Dependency, Guard, Limits, Partition
 from holdgate.errors import CommandError, SettingsError
 from holdgate.events import LimitBegan, SourceHeld
 from holdgate.testing import MemoryDeadLetters, MemoryIntake, in_virtual_time
@@ -281,6 +281,7 @@ async def test_calls_of_one_source_starve_no_message_of_another(calls: int, orde
     async def handler(delivery: Delivery[Any]) -> None:
         for _ in range(calls):
             await payments.call(service.call)
+        assert isinstance(delivery.source, Partition)
         number = delivery.source.number
         done[number] += 1
         idle_for[number], last[number] = max(idle_for[number], clock() - last[number]), clock()

@@ -164,7 +164,8 @@ async def test_a_bulkhead_is_no_standstill(kind: str, order: Any, caplog: pytest
         await slow.call(call)
         done.append(delivery.position)
 
-    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=[] if kind == "undeclared" else [slow], order=order)):
+    needs = [] if kind == "undeclared" else [slow]
+    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=needs, order=order)):
         await until(lambda: len(done) == 6, 1000)
         assert guard.health().live
     assert errors(caplog) == []
