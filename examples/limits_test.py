@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from holdgate import Delivery, Dependency, Guard, Limits, http, load
-from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
+from holdgate.testing import LoopClock, MemoryBroker, MemoryIntake, in_virtual_time
 
 # region dependency
 payments = Dependency("payments", failures=http.failures, retry_after=http.retry_after)
@@ -72,7 +72,7 @@ async def test_a_limit_that_nobody_has_named_is_found() -> None:
     async def charge(_: Delivery) -> None:
         await service.call()
 
-    async with Guard(signals=False) as guard:
+    async with Guard(signals=False, clock=LoopClock()) as guard:
         task = asyncio.create_task(
             guard.run(MemoryIntake(broker, topics=["orders"]), charge, needs=[limited], order="none", concurrency=16)
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.runtime.stage import ORDERS, STEADY, assert_nothing_left, broker_with, quiet_guard, running, until
 
-from holdgate import CallNotPermitted, Delivery, Dependency, Guard, Limits
+from holdgate import CallNotPermitted, Delivery, Dependency, Guard, Limits, Partition
 from holdgate.errors import CommandError, SettingsError
 from holdgate.events import LimitBegan, SourceHeld
 from holdgate.testing import MemoryDeadLetters, MemoryIntake, in_virtual_time
@@ -265,3 +265,30 @@ def test_limits_must_be_limits() -> None:
     with pytest.raises(SettingsError, match="limits must be Limits, got 10"):
         Dependency("payments", limits=10)  # type: ignore[arg-type]
     assert isinstance(Guard(), Guard)
+
+
+@pytest.mark.parametrize(("calls", "order"), [(1, "source"), (2, "source"), (2, "key")])
+@in_virtual_time
+async def test_calls_of_one_source_starve_no_message_of_another(calls: int, order: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has declared what the handler calls. A message that was refused waits, the others of its source behind it, and another
+    source calls again and again: they take turns, and nothing is said to stand still."""
+    broker, payments, service, done = broker_with(0, partitions=4), limited(), Bucket(10.0), dict.fromkeys(range(4), 0)
+    for number in range(1200):
+        broker.produce("orders", b"", b"%d" % (number % 12), partition=number % 4)
+    idle_for, clock = dict.fromkeys(range(4), 0.0), service.clock
+    last = dict.fromkeys(range(4), clock())
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        for _ in range(calls):
+            await payments.call(service.call)
+        assert isinstance(delivery.source, Partition)
+        number = delivery.source.number
+        done[number] += 1
+        idle_for[number], last[number] = max(idle_for[number], clock() - last[number]), clock()
+
+    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, order=order)):
+        await asyncio.sleep(100)
+
+    assert max(idle_for.values()) < 6.0
+    assert min(done.values()) > max(done.values()) / 1.5
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.runtime.stage import ORDERS, Down, Handler, broker_with, dependency, quiet_guard, running, until
 
-from holdgate import Delivery
+from holdgate import Delivery, Dependency, Limits
 from holdgate.runtime.lane import Lane
 from holdgate.runtime.worker import Worker
 from holdgate.testing import MemoryBroker, MemoryIntake, in_virtual_time
@@ -117,6 +117,56 @@ async def test_an_outage_is_no_standstill(caplog: pytest.LogCaptureFixture) -> N
         await asyncio.sleep(200)
         guard.unhold(ORDER, reason="test")
         await until(lambda: len(handler.done) == 10)
+        assert guard.health().live
+    assert errors(caplog) == []
+
+
+@pytest.mark.parametrize("order", ["source", "key", "none"])
+@pytest.mark.parametrize("declared", [True, False])
+@in_virtual_time
+async def test_a_limit_is_no_standstill(declared: bool, order: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A call in twenty seconds, and two for each message: messages and calls wait for longer than any look, declared or not."""
+    slow = Dependency("payments", limits=Limits(rate=1, per=20, adaptive=False))
+    broker, done = broker_with(0, partitions=3), []
+    for number in range(9):
+        broker.produce("orders", b"", b"%d" % number, partition=number % 3)
+
+    async def call() -> None:
+        await asyncio.sleep(0.01)
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        await slow.call(call)
+        await slow.call(call)
+        done.append(delivery.position)
+
+    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=[slow] if declared else [], order=order)):
+        await until(lambda: len(done) == 9, 1500)
+        assert guard.health().live
+    assert errors(caplog) == []
+
+
+@pytest.mark.parametrize("order", ["source", "key", "none"])
+@pytest.mark.parametrize("kind", ["declared", "undeclared", "by key"])
+@in_virtual_time
+async def test_a_bulkhead_is_no_standstill(kind: str, order: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """One call in flight, and it takes longer than any look: whatever waits for it has no time at which it may go on."""
+    key = (lambda _: "acme") if kind == "by key" else None
+    slow = Dependency("payments", limits=Limits(concurrency=1, adaptive=False), key=key)
+    broker, done = broker_with(0, partitions=3), []
+    for number in range(6):
+        broker.produce("orders", b"", b"%d" % number, partition=number % 3)
+
+    async def call() -> None:
+        await asyncio.sleep(40)
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        await slow.call(call)
+        await slow.call(call)
+        done.append(delivery.position)
+
+    needs = [] if kind == "undeclared" else [slow]
+    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=needs, order=order)):
+        await until(lambda: len(done) == 6, 1000)
         assert guard.health().live
     assert errors(caplog) == []
 

@@ -671,7 +671,8 @@ class Guard:
             dependency.lend(access)
         self.dependencies[dependency.name] = dependency
         self.circuits[dependency.name] = access
-        self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
+        gate = self.engine.add_gate(access.circuit, probed=dependency.probe is not None, keys=keys)
+        access.slots.messages_wait = lambda: gate.lines
 
     def _release(self) -> None:
         """Give back everything that outlives the guard: SIGTERM, the dependencies, timers."""

@@ -27,6 +27,7 @@ from holdgate.ports import Evictable, Intake
 
 if TYPE_CHECKING:
     from holdgate.flow.engine import Engine
+    from holdgate.flow.gate import Gate
     from holdgate.flow.state import Run
     from holdgate.runtime.lane import Lane
 
@@ -188,7 +189,15 @@ def _silent(worker: WatchedRun) -> Iterator[tuple[Assignment, int]]:
     for assignment in may_start:
         inbox, on_list = assignment.inbox, listed[assignment]
         # On the waiting list: for time, for a slot, or for a lane that should be theirs. Not for a circuit that others pass them for.
-        heads = on_list and not any(gate.limited for gate in assignment.undeclared_waiting)
+        undeclared = assignment.undeclared_waiting
+        heads = on_list and not any(gate.circuit.limit is not None for gate in undeclared)
+        if heads and any(_is_full(gate, worker.now()) for gate in (*assignment.needed, *undeclared)):
+            continue
         is_owed = nothing_due if heads else inbox.waiting or assignment.in_flight
         if is_owed and not worker.sends_for(assignment):
             yield assignment, inbox.waiting + inbox.behind_passed + on_list
+
+
+def _is_full(gate: Gate, now: float) -> bool:
+    """Return whether messages wait for a bulkhead, the dependency's or a key's: the end of a call lets them in, at a time nobody knows."""
+    return gate.circuit.limits.free(now) == 0 or (gate.keys is not None and gate.keys.waiting > 0)
