@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from holdgate.flow.limiting import per_time
+from holdgate.flow.plan import KEY
 from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, LimitStatus, RetryStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -259,15 +260,17 @@ def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencySt
 
 def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     limited = [] if dependency["limits"] is None else [_limited(document, dependency)]
-    return [*_by_its_circuit(document, dependency), *limited, *_of_keys(dependency)]
+    return [*_by_its_circuit(document, dependency), *limited, *_of_keys(document, dependency)]
 
 
-def _of_keys(dependency: DependencyStatus) -> list[str]:
+def _of_keys(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     keys = dependency["keys"]
     if keys is None or not keys["held"]:
         return []
     are, them = ("is", "it") if keys["held"] == 1 else ("are", "them")
-    return [f"{_count(keys['held'], 'key')} {are} held, {_count(keys['waiting'], 'message')} waiting for {them}; the others go on."]
+    full = sum(f"{KEY}{dependency['name']}" in source["reasons"] for source in document["sources"])
+    others = f"{_count(full, 'source')} can start nothing else" if full else "the others go on"
+    return [f"{_count(keys['held'], 'key')} {are} held, {_count(keys['waiting'], 'message')} waiting for {them}; {others}."]
 
 
 def _by_key(dependency: DependencyStatus, source: SourceStatus) -> str:

@@ -91,7 +91,7 @@ def limit_of(text: str) -> tuple[int | None, float | None]:
 
 def limits_in(value: str) -> list[str]:
     """Return the limits of a `RateLimit` header, one by one."""
-    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters. A name may have any of them.
+    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters. Neither counts in a name.
     return _SEPARATE.findall(value) if ";" in _QUOTED.sub("", value) else [value]
 
 
