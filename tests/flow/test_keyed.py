@@ -581,8 +581,10 @@ def test_a_whole_that_is_down_counts_no_keys() -> None:
 def test_a_hold_by_a_key_is_announced_again_with_when_it_asks() -> None:
     """The first of its keys ends it."""
     stage = Tenants("key", span=4, held_span=4)
-    stage.keys.known("a", 0.0).end(None, Outcome.THROTTLED, 0.0, retry_after=2000.0)
-    stage.come("a", "b", "c", "d", "e")
+    stage.come("a")
+    told = NeedVerdict(Outcome.THROTTLED, told=Told(retry_after=2000.0))
+    stage.end(*stage.start_all(), Attribution((told,), Cause.THROTTLED, retry_after=2000.0))
+    stage.come("b", "c", "d", "e")
     while started := stage.start_all():
         stage.succeed(*started)
     stage.turn()
