@@ -93,12 +93,15 @@ class Hold:
         times = [record.next_at(now) for record in self.keys if record.is_held]
         return min((now if at is None else at for at in times), default=None)
 
-    def key_reasons(self, ended: int) -> Iterable[str]:
-        """Return the reasons that keys are, and forget those that are over; `ended` messages of the source have ended by now."""
+    def key_reasons(self, ended: int, *, stands: bool = True) -> Iterable[str]:
+        """Return the reasons that keys are, and forget those that are over; `ended` messages of the source have ended by now.
+
+        There are none unless it `stands`: others pass what waits.
+        """
         self.keys = {
             record: noted for record, noted in self.keys.items() if record.is_held and (noted[1] == ended or record in self.waiting)
         }
-        return sorted({KEY + name for name, _ in self.keys.values()})
+        return sorted({KEY + name for name, _ in self.keys.values()}) if stands else ()
 
     def reminder_due(self, every: float) -> float:
         """Return when the hold, which has begun, is to be announced again: `every` seconds after it was for the last time."""

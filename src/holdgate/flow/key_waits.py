@@ -124,7 +124,10 @@ class KeyWaits:
             self._out -= 1
         waiting.line, waiting.is_aside = None, False
         line.change(-1)
-        waiting.delivery.assignment.waits_for_key_no_longer(line.record)
+        assignment = waiting.delivery.assignment
+        assignment.hold.count_waiting(line.record, -1)
+        if assignment.held and assignment.alive:  # a hold by the key may be over
+            assignment.mark_dirty()
         line.forget_the_left()
         if line.count:
             self._let_have_turn(line)

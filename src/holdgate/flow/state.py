@@ -42,7 +42,6 @@ from holdgate.flow.totals import Tally
 from holdgate.flow.unclaimed import RunResults
 
 if TYPE_CHECKING:
-    from holdgate.core.key_record import KeyRecord
     from holdgate.flow.gate import Gate
     from holdgate.flow.policy import Needs
 
@@ -264,16 +263,9 @@ class Assignment:
         if self.full:  # what is behind it waits no longer in the inbox
             self.make_room()
 
-    def waits_for_key_no_longer(self, record: KeyRecord) -> None:
-        """Count a delivery less that waits for this key; a hold by the key may be over."""
-        self.hold.count_waiting(record, -1)
-        if self.held and self.alive:
-            self.run.dirty[self] = None
-
     def look_around(self) -> bool:
         """Look, when a lane has found nothing to start here, whether others still pass those that wait; True if the plan may change."""
-        waits = bool(self.undeclared_waiting) or any(record.is_held for record in self.hold.keys)
-        changes = not self.held and waits and bool(self.stands_because)
+        changes = not self.held and bool(self.undeclared_waiting or self.hold.waiting_by_name()) and bool(self.stands_because)
         if changes:
             self.run.dirty[self] = None
         return changes
@@ -389,9 +381,7 @@ class Assignment:
             self.undeclared_holders = undeclared
         reasons = [CIRCUIT + gate.name for gate in shut]
         reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
-        by_key = self.hold.key_reasons(self.inbox.oldest)
-        if self.stands_because:
-            reasons += by_key
+        reasons += self.hold.key_reasons(self.inbox.oldest, stands=bool(self.stands_because))
         if self.results.suspected:
             reasons.append(UNCLAIMED)
         if self.stopped:

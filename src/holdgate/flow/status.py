@@ -494,8 +494,9 @@ class _Tries:
         return self._found[reasons]
 
     def _times(self, seen: SourceSnapshot) -> list[float | None]:
-        tries = self._circuits | self._limits
-        of_key = (seen.key_try if reason.startswith(KEY) else tries.get(reason) for reason in seen.reasons)
+        of_key = (
+            seen.key_try if reason.startswith(KEY) else self._circuits.get(reason, self._limits.get(reason)) for reason in seen.reasons
+        )
         return [self._hold_ends(seen.source) if reason == "operator" else at for reason, at in zip(seen.reasons, of_key, strict=True)]
 
     def _hold_ends(self, source: Source) -> float | None:
