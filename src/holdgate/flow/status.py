@@ -494,10 +494,8 @@ class _Tries:
         return self._found[reasons]
 
     def _times(self, seen: SourceSnapshot) -> list[float | None]:
-        of_key = (
-            seen.key_try if reason.startswith(KEY) else self._circuits.get(reason, self._limits.get(reason)) for reason in seen.reasons
-        )
-        return [self._hold_ends(seen.source) if reason == "operator" else at for reason, at in zip(seen.reasons, of_key, strict=True)]
+        known = {"operator": self._hold_ends(seen.source), **self._circuits, **self._limits}
+        return [seen.key_try if reason.startswith(KEY) else known.get(reason) for reason in seen.reasons]
 
     def _hold_ends(self, source: Source) -> float | None:
         return _last_of([self._holds[target] for target in (source, source.name) if target in self._holds])
