@@ -51,10 +51,13 @@ def run_of(
     concurrency: int | None = None,
     inbox: int = 500,
     span: int = 1000,
+    held_span: int | None = None,
     retry: RetryPolicy | None = None,
     rejects: bool = False,
 ) -> Run:
-    return Run(Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, retry=retry, rejects=rejects)
+    return Run(
+        Needs(needs), order=order, concurrency=concurrency, inbox=inbox, span=span, held_span=held_span, retry=retry, rejects=rejects
+    )
 
 
 def place_of(*gates: Gate, run: Run | None = None, source: Partition = ORDERS) -> Assignment:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -426,6 +427,30 @@ def test_a_source_that_a_key_holds_says_that_the_order_is_why() -> None:
     free = "The message in front has waited for its key of payments, which is free again."
     assert free in explain(document(circuit(keys=keys(0)), sources=(held,)), "orders[3]")
     assert free in explain(document(circuit(), sources=(held,)), "orders[3]")
+
+
+def test_a_source_that_is_full_of_messages_of_keys_says_so() -> None:
+    """And when it goes on; and of the dependency, that its other keys do not go on everywhere."""
+    partly = PartlyWaiting(by_message=False, waiting_for={"payments": 5}, behind=2, stands_because="held_span")
+    held = replace(source(ORDERS, "key:payments", since=NOW - 60), partly=partly, key_try=NOW + 30)
+    found = document(circuit(keys=keys(2, 5)), sources=(held,))
+    assert explain(found, "orders[3]").startswith(
+        "orders[3] is held for 1 minute. 2 keys of payments are held, and what waits for them fills it. "
+        "It goes on when a key is free again. "
+        "Of its messages these wait: 5 messages for payments, and 2 behind them, because they have the same key. "
+        "The others wait, too: as many as held_span allows have passed the oldest of them."
+    )
+    assert "2 keys are held, 5 messages waiting for them; 1 source can start nothing else." in explain(found, "payments")
+    assert "what waits for it fills it" in explain(document(circuit(keys=keys(1)), sources=(held,)), "orders[3]")
+    assert found["sources"][0]["next_try"] == pytest.approx(found["at"] + 30)
+    both = replace(held, key_try=NOW + 50)
+    other = replace(held, source=Partition("orders", 4))
+    tries = [each["next_try"] for each in document(circuit(keys=keys(2)), sources=(both, other))["sources"]]
+    assert tries == pytest.approx([found["at"] + 50, found["at"] + 30])
+    dependency = found["dependencies"][0]
+    assert (dependency["held"], dependency["partly"]) == (1, 0)
+    passing = replace(source(ORDERS), partly=replace(partly, stands_because=""))
+    assert document(circuit(keys=keys(1)), sources=(passing,))["dependencies"][0]["partly"] == 1
 
 
 def led(phase: Phase, limit: int = 0, **fields: Any) -> Any:

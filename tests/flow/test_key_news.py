@@ -29,6 +29,17 @@ def test_keys_that_are_held_for_a_while_are_announced_once() -> None:
     assert news(stage) == [KeysReleased(6.0, "payments", 6.0)]
 
 
+def test_sources_that_are_full_of_their_messages_are_counted() -> None:
+    """The others do not go on there."""
+    stage = Tenants("key", span=3, held_span=3)
+    stage.hold("a")
+    stage.come("a", "b", "c", "d")
+    while started := stage.start_all():
+        stage.succeed(*started)
+    stage.turn(later=5.0)
+    assert news(stage) == [KeysHeld(5.0, "payments", 1, 1, 1, holds=1)]
+
+
 def test_what_is_over_in_a_moment_is_no_news() -> None:
     """The gate of a limit shuts and opens all the time."""
     stage = Tenants()

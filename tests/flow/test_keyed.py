@@ -26,13 +26,14 @@ from holdgate.core.keys import Keys
 from holdgate.errors import NeedsError
 from holdgate.flow import keyed
 from holdgate.flow.attribution import Attribution, Cause, NeedVerdict
-from holdgate.flow.events import SourceHeld, SourceReleased
+from holdgate.flow.events import HoldContinued, SourceHeld, SourceReleased
 from holdgate.flow.gate import gates_of
 from holdgate.flow.inbox import Order
 from holdgate.flow.message import AnyDelivery, Partition
 from holdgate.flow.passing import MessageNeeds
 from holdgate.flow.plan import SourcePlan
 from holdgate.flow.policy import RetryPolicy, Verdict
+from holdgate.flow.snapshot import PartlyWaiting
 
 
 def test_a_message_of_a_held_key_waits_and_the_others_pass_it() -> None:
@@ -525,3 +526,68 @@ def test_what_has_no_key_here_has_none() -> None:
     plain = Stage("payments")
     (without,) = plain.receive()
     assert (keyed.key_at(without, plain.gates[0]), keyed.has_key(without), keyed.is_held(without)) == (None, False, False)
+
+
+def test_a_source_that_is_full_of_messages_of_a_held_key_is_held_and_says_so() -> None:
+    """Nothing passes them any more; with the key its hold ends, and so it does where a message that was passed has ended."""
+    stage = Tenants("key", span=4, held_span=6)
+    stage.hold("a")
+    stage.events()
+    stage.come("a", "b", "c", "d", "a", "e", "f", "g")
+    while started := stage.start_all():
+        stage.succeed(*started)
+    stage.turn()
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.reasons, seen.since, seen.key_try) == (True, ("key:payments",), 0.0, 10.0)
+    assert seen.partly == PartlyWaiting(by_message=False, waiting_for={"payments": 1}, behind=1, stands_because="held_span")
+    (held,) = [event for event in stage.events() if isinstance(event, SourceHeld)]
+    assert (held.reasons, held.because) == (("key:payments",), "held_span")
+
+    stage.turn(later=10.0)
+    (asks,) = stage.start_all()
+    assert stage.assignment().held
+    stage.settle_well(asks)
+    stage.turn()
+    assert [event for event in stage.events() if isinstance(event, SourceHeld | SourceReleased)] == [SourceReleased(10.0, ORDERS, 10.0)]
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.partly, seen.key_try) == (False, None, None)
+
+
+def test_what_others_pass_is_seen_as_partly_waiting_and_holds_nothing() -> None:
+    """Two messages for their key, in a source that goes on."""
+    stage = Tenants("none")
+    stage.hold("a")
+    stage.come("a", "a", "b")
+    assert of_tenants(stage.start_all()) == ["b"]
+    stage.turn()
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert (seen.held, seen.partly) == (False, PartlyWaiting(by_message=False, waiting_for={"payments": 2}))
+
+
+def test_a_whole_that_is_down_counts_no_keys() -> None:
+    """All of the source waits for it, whatever its keys."""
+    stage = Tenants("none")
+    stage.hold("a")
+    stage.come("a")
+    assert stage.start_all() == []
+    stage.turn()
+    stage.gate.circuit.open_for(60.0, stage.now)
+    stage.turn()
+    seen = stage.engine.snapshot(stage.now).sources[ORDERS]
+    assert seen.reasons == ("circuit:payments",)
+    assert seen.partly is None or seen.partly.waiting_for == {}
+
+
+def test_a_hold_by_a_key_is_announced_again_with_when_it_asks() -> None:
+    """The first of its keys ends it."""
+    stage = Tenants("key", span=4, held_span=4)
+    stage.come("a")
+    told = NeedVerdict(Outcome.THROTTLED, told=Told(retry_after=2000.0))
+    stage.end(*stage.start_all(), Attribution((told,), Cause.THROTTLED, retry_after=2000.0))
+    stage.come("b", "c", "d", "e")
+    while started := stage.start_all():
+        stage.succeed(*started)
+    stage.turn()
+    stage.turn(later=600.0)
+    (again,) = [event for event in stage.events() if isinstance(event, HoldContinued)]
+    assert (again.reasons, again.next_try) == (("key:payments",), 2020.0)  # spread by a hundredth

@@ -514,3 +514,25 @@ def test_only_what_was_found_is_announced(monkeypatch: pytest.MonkeyPatch, limit
     stage.turn()
     stage.turn(later=10.0)
     assert [(event.pace, event.width, event.until) for event in began(stage)] == [(pace, width, None)]
+
+
+def test_a_rate_that_somebody_has_set_is_named_where_it_binds(scripted: Stage) -> None:
+    """Three in flight were found, and one a second lets less through, though a call may start just now. Another width is then no news."""
+    scripted.gates[0].circuit.set_limits(Limits(rate=1), scripted.now)
+    limiter = Scripted.now
+    limiter.shut(at=1.0, why="rate")
+    limiter.seen = replace(limiter.seen, pace=1.0, width=3)
+    scripted.turn()
+    limiter.seen = replace(limiter.seen, why="free")
+    scripted.turn(later=10.0)
+    limiter.seen = replace(limiter.seen, width=6, why="rate")
+    scripted.turn(later=100.0)
+    limiter.seen = replace(limiter.seen, width=9, why="width")
+    scripted.turn(later=1.0)
+    limiter.seen = replace(limiter.seen, width=2, why="rate")
+    scripted.turn(later=100.0)
+    assert [event for event in scripted.events() if isinstance(event, LimitBegan | LimitMoved)] == [
+        LimitBegan(10.0, "payments", 1.0, 3, "rate"),
+        LimitMoved(111.0, "payments", None, 9, "width", 1.0, 3),
+        LimitMoved(211.0, "payments", 1.0, 2, "rate", None, 9),
+    ]

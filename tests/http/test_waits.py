@@ -95,6 +95,8 @@ def wait(status: int, **headers: str) -> float | None:
         ("x-amz-retry-after", "3000", 3.0),
         ("RateLimit", '"default";r=0;t=30', 30.0),
         ("RateLimit", '"burst";r=5;t=9, "daily";r=0;t=600', 600.0),
+        ("RateLimit", '"a;r=9";r=0;t=30', 30.0),
+        ("RateLimit", r'"a\";r=9, t=5";r=0;t=30, "b";r=7;t=2', 30.0),
         ("RateLimit", "limit=100, remaining=0, reset=45", 45.0),
         ("RateLimit-Reset", "12", 12.0),
         ("X-RateLimit-Reset", "12.5", 12.5),

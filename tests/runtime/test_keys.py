@@ -92,6 +92,13 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
         keyed(**settings)
 
 
+def test_a_bound_on_keys_without_keys_is_refused() -> None:
+    """It would bound nothing."""
+    with pytest.raises(SettingsError, match=r"max_keys=5 with key=None bounds nothing: give key=, or leave max_keys out"):
+        Dependency("payments", max_keys=5)
+    assert Dependency("payments", max_keys=100_000).key is None
+
+
 def test_an_async_key_is_refused() -> None:
     """Its answer would be a coroutine."""
 

@@ -432,6 +432,10 @@ def test_nothing_here_is_not_nothing_at_the_broker() -> None:
     [
         (LimitBegan(10.0, "payments", 9.84, 4, "pace"), "payments lets 9.84/s through (TooMany 429); 1,200 wait, about 2 min 2 s"),
         (LimitBegan(10.0, "payments", 0.2, 1, "pace"), "payments lets 12 a minute through (TooMany 429); 1,200 wait, about 1 h 40 min"),
+        (
+            LimitBegan(10.0, "payments", 1.0, 3, "rate"),
+            "payments lets 1/s, the rate of its Limits, through (TooMany 429); 1,200 wait, about 20 min",
+        ),
         (LimitBegan(10.0, "payments", None, 4, "width"), "payments lets 4 calls in parallel through (TooMany 429); 1,200 wait"),
         (
             LimitBegan(10.0, "payments", None, 0, "throttled", until=3610.0),

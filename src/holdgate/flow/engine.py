@@ -300,7 +300,7 @@ class Engine:
         delivery = assignment.inbox.take()
         if delivery is None:
             assignment.idle = True
-            if assignment.by_message and assignment.look_around():
+            if assignment.all_need is None and assignment.look_around():
                 self.needs_turn = True
             return None
         if assignment.full and assignment.make_room():

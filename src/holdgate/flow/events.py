@@ -136,7 +136,8 @@ class LimitBegan(FlowEvent):
 
     `pace` is calls a second, and `width` calls in flight; None means that no such limit was found. `why` is what holds calls back now, as
     in `LimiterSnapshot`. `observed`: an operator only observes the dependency, and nothing is held back. With a width of 0 it has refused
-    all calls so far, and one message asks at `until`; otherwise that is None.
+    all calls so far, and one message asks at `until`; otherwise that is None. Where `why` is "rate", `pace` is the rate that somebody has
+    set, because it lets less through than what was found.
     """
 
     dependency: str
@@ -175,13 +176,15 @@ class KeysHeld(FlowEvent):
     """Some keys of a dependency are held, each by its own circuit or limit, while its other keys go on; or there are twice as many.
 
     `held` of the `known` keys are, and `waiting` messages in this process wait for them. A key is known once it has failed or was
-    throttled, or with its first call where each key has numbers of its own. No event names them.
+    throttled, or with its first call where each key has numbers of its own. No event names them. `holds` sources are held, because as many
+    of their messages wait for keys as may.
     """
 
     dependency: str
     held: int
     known: int
     waiting: int
+    holds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from holdgate.flow.limiting import per_time
+from holdgate.flow.plan import KEY
 from holdgate.flow.status import BlockedStatus, CommandStatus, DependencyStatus, LimitStatus, RetryStatus, SourceStatus, StatusDocument
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -182,7 +183,7 @@ def _reason(document: StatusDocument, source: SourceStatus, reason: str) -> str:
     if kind == "circuit":
         return " ".join(sentence for each in _needed(document, [name]) for sentence in _of_dependency(document, each))
     if kind in {"limit", "key"}:
-        return " ".join(_by_key(each) if kind == "key" else _limited(document, each) for each in _needed(document, [name]))
+        return " ".join(_by_key(each, source) if kind == "key" else _limited(document, each) for each in _needed(document, [name]))
     if reason == "operator":
         return " ".join(_order(document, each) for each in _holds(document, source)) or "An operator holds it."
     if reason == "unclaimed failures":
@@ -259,22 +260,26 @@ def _needed(document: StatusDocument, names: Iterable[str]) -> list[DependencySt
 
 def _of_dependency(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     limited = [] if dependency["limits"] is None else [_limited(document, dependency)]
-    return [*_by_its_circuit(document, dependency), *limited, *_of_keys(dependency)]
+    return [*_by_its_circuit(document, dependency), *limited, *_of_keys(document, dependency)]
 
 
-def _of_keys(dependency: DependencyStatus) -> list[str]:
+def _of_keys(document: StatusDocument, dependency: DependencyStatus) -> list[str]:
     keys = dependency["keys"]
     if keys is None or not keys["held"]:
         return []
     are, them = ("is", "it") if keys["held"] == 1 else ("are", "them")
-    return [f"{_count(keys['held'], 'key')} {are} held, {_count(keys['waiting'], 'message')} waiting for {them}; the others go on."]
+    full = sum(f"{KEY}{dependency['name']}" in source["reasons"] for source in document["sources"])
+    others = f"{_count(full, 'source')} can start nothing else" if full else "the others go on"
+    return [f"{_count(keys['held'], 'key')} {are} held, {_count(keys['waiting'], 'message')} waiting for {them}; {others}."]
 
 
-def _by_key(dependency: DependencyStatus) -> str:
+def _by_key(dependency: DependencyStatus, source: SourceStatus) -> str:
     keys = dependency["keys"]
     if keys is None or not keys["held"]:
         return f"The message in front has waited for its key of {dependency['name']}, which is free again."
     held = f"{_count(keys['held'], 'key')} of {dependency['name']} {'is' if keys['held'] == 1 else 'are'} held"
+    if source["partly"] is not None:
+        return f"{held}, and what waits for {'it' if keys['held'] == 1 else 'them'} fills it. It goes on when a key is free again."
     return (
         f'{held}, and the message in front needs one of them. order="source" keeps everything behind it; with order="key" or "none" the '
         "others would go on."

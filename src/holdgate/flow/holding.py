@@ -15,6 +15,7 @@ or may hold, takes the long way, `Assignment.replan` (state.py): it finds the sa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 class Hold:
     """When the hold of one assignment began, what it was before that, and when it was last announced."""
 
-    __slots__ = ("before", "keys", "probing", "since", "warned")
+    __slots__ = ("before", "keys", "probing", "since", "waiting", "warned")
 
     def __init__(self) -> None:
         self.since: float | None = None  # when the hold began; None while the source is not held
         self.before: float | None = None  # when the hold before this one began
         self.probing: dict[Gate, int] = {}  # the circuits that were half-open when that hold ended, and their generations
         self.warned = 0.0  # when the hold was last announced
-        # Where nothing may pass a message: the keys that hold it, their dependencies, and how many messages had ended before it.
+        # Keys that are held for more than a moment, their dependencies, and how many messages had ended when one began to wait.
         self.keys: dict[KeyRecord, tuple[str, int]] = {}
+        self.waiting: Counter[KeyRecord] = Counter()  # by key: how many messages of the source wait for it
 
     @property
     def goes_on(self) -> bool:
@@ -65,17 +67,41 @@ class Hold:
         return now - since
 
     def wait_for_key(self, record: KeyRecord, name: str, ended: int) -> None:
-        """Note that the message after the first `ended` of the source waits for a key of this dependency.
+        """Note that a message waits for a key of this dependency, when the first `ended` of the source have ended.
 
-        That holds the source until the key is not held any more, or the message has ended: it may be rejected or skipped, and nobody may
-        ever ask for its key again.
+        That holds the source, where nothing may pass the message, until the key is not held any more, or nothing waits for it and the
+        oldest message has ended: it may be rejected or skipped, and nobody may ever ask for its key again.
         """
         self.keys[record] = name, ended
 
-    def key_reasons(self, ended: int) -> Iterable[str]:
-        """Return the reasons that keys are, and forget those that are over; `ended` messages of the source have ended by now."""
-        self.keys = {record: noted for record, noted in self.keys.items() if record.is_held and noted[1] == ended}
-        return sorted({KEY + name for name, _ in self.keys.values()})
+    def count_waiting(self, record: KeyRecord, by: int) -> None:
+        """Count messages that begin to wait for this key, or wait for it no longer."""
+        self.waiting[record] += by
+        if not self.waiting[record]:
+            del self.waiting[record]
+
+    def waiting_by_name(self) -> Counter[str]:
+        """Return how many messages wait for keys that are held, by the dependency."""
+        found: Counter[str] = Counter()
+        for record, (name, _) in self.keys.items():
+            if record.is_held and record in self.waiting:
+                found[name] += self.waiting[record]
+        return found
+
+    def key_try(self, now: float) -> float | None:
+        """Return when the first of these keys lets a message ask; `now` if one is asking. None means that none is held."""
+        times = [record.next_at(now) for record in self.keys if record.is_held]
+        return min((now if at is None else at for at in times), default=None)
+
+    def key_reasons(self, ended: int, *, stands: bool = True) -> Iterable[str]:
+        """Return the reasons that keys are, and forget those that are over; `ended` messages of the source have ended by now.
+
+        There are none unless it `stands`: others pass what waits.
+        """
+        self.keys = {
+            record: noted for record, noted in self.keys.items() if record.is_held and (noted[1] == ended or record in self.waiting)
+        }
+        return sorted({KEY + name for name, _ in self.keys.values()}) if stands else ()
 
     def reminder_due(self, every: float) -> float:
         """Return when the hold, which has begun, is to be announced again: `every` seconds after it was for the last time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdgate.flow.events import FlowEvent, KeysHeld, KeysReleased
+from holdgate.flow.plan import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,4 +58,5 @@ class KeyNews:
         is_due = now - seen.since >= _SETTLES_WITHIN if not seen.told else now - seen.announced_at >= _NOT_BEFORE
         if is_due and keys.held >= _MUCH * seen.told:
             seen.told, seen.announced_at = keys.held, now
-            yield KeysHeld(now, gate.name, keys.held, len(keys), keys.waiting)
+            holds = sum(KEY + gate.name in assignment.plan.reasons for assignment in gate.assignments)
+            yield KeysHeld(now, gate.name, keys.held, len(keys), keys.waiting, holds)

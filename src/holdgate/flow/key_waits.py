@@ -32,7 +32,7 @@ _IN_LINE = 64
 # So many that have left may stand in the heap of a key beside as many as wait: a key may be down for days, and sources come and go.
 _LEFT = 64
 
-# A limit that lets nothing go for at least so long (seconds) holds a source whose order nothing may pass; what is shorter an inbox bridges
+# A limit that lets nothing go for at least so long (seconds) holds a source in which nothing may pass; what is shorter an inbox bridges
 # (limiting.py).
 _MOMENT = 5.0
 
@@ -99,6 +99,7 @@ class KeyWaits:
                 line = self.lines[record] = KeyLine(keys, record)
             line.change(1)
             waiting.line = line
+            waiting.delivery.assignment.hold.count_waiting(record, 1)
         else:
             line.out -= 1
             self._out -= 1
@@ -109,7 +110,7 @@ class KeyWaits:
         assignment = waiting.delivery.assignment
         assignment.let_pass(waiting.delivery)
         is_down = record.state is not State.CLOSED
-        if not assignment.run.shared and record.is_held and (is_down or line.timer is None or line.timer - now >= _MOMENT):
+        if record.is_held and (is_down or line.timer is None or line.timer - now >= _MOMENT):
             assignment.hold.wait_for_key(record, keys.name, assignment.inbox.oldest)
             assignment.mark_dirty()
 
@@ -123,6 +124,10 @@ class KeyWaits:
             self._out -= 1
         waiting.line, waiting.is_aside = None, False
         line.change(-1)
+        assignment = waiting.delivery.assignment
+        assignment.hold.count_waiting(line.record, -1)
+        if assignment.held and assignment.alive:  # a hold by the key may be over
+            assignment.mark_dirty()
         line.forget_the_left()
         if line.count:
             self._let_have_turn(line)

@@ -66,13 +66,15 @@ def per_time(pace: float, calls: str = "") -> str:
 class _Seen:
     """What was seen of one limit at the last look."""
 
-    __slots__ = ("accepted", "announced_at", "is_standing", "since", "told", "when_shut")
+    __slots__ = ("accepted", "announced_at", "is_standing", "rate", "since", "told", "when_shut", "why")
 
     def __init__(self, now: float) -> None:
         self.is_standing = False  # what waits for it stands in its lines
         self.accepted = 0  # when the hold began
         self.when_shut: int | None = None  # as many were accepted when the gate was seen shut; with the next one it has opened
         self.told: LimiterSnapshot | None = None  # what was announced last
+        self.rate: float | None = None  # the rate that somebody has set, if that was announced: it lets less through than what was found
+        self.why = ""  # what held calls back last: at a slow rate they are free for a moment, again and again
         self.since = now  # when it was found, or looked for and not found
         self.announced_at = 0.0
 
@@ -123,20 +125,24 @@ class LimitChanges:
                 yield LimitEnded(now, gate.name, now - seen.since)
             seen.since = now
             return
+        if known.why != "free":
+            seen.why = known.why
         if known.why in _BY_REFUSALS:
             seen.when_shut = known.accepted
         is_shut = known.accepted == seen.when_shut
         if is_shut and not gate.held_by_limit:
             return  # the next look finds it open, or held
         found = replace(known, pace=None, width=0) if is_shut else replace(known, pace=pace, width=width)
+        rate = known.pace if seen.why == "rate" and pace is None and not is_shut else None
+        why = found.why if rate is None else "rate"
         if told is None:
             if now - seen.since >= _SETTLES_WITHIN:
-                seen.told, seen.announced_at = found, now
+                seen.told, seen.announced_at, seen.rate = found, now, rate
                 until = found.next_at if is_shut else None
-                yield LimitBegan(now, gate.name, found.pace, found.width, found.why, observed=not limits.active, until=until)
-        elif now - seen.announced_at >= _NOT_BEFORE and not is_shut and _is_another(*_compared(found, told)):
-            seen.told, seen.announced_at = found, now
-            yield LimitMoved(now, gate.name, found.pace, found.width, found.why, told.pace, told.width)
+                yield LimitBegan(now, gate.name, found.pace or rate, found.width, why, observed=not limits.active, until=until)
+        elif now - seen.announced_at >= _NOT_BEFORE and not is_shut and _is_another(*_compared(found, told)) and not (rate and seen.rate):
+            before, seen.told, seen.announced_at, seen.rate = seen.rate, found, now, rate
+            yield LimitMoved(now, gate.name, found.pace or rate, found.width, why, told.pace or before, told.width)
 
 
 def _compared(found: LimiterSnapshot, told: LimiterSnapshot) -> tuple[float | None, float | None]:

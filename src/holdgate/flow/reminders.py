@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from holdgate.flow.events import FlowEvent, HoldContinued, SourceBlocked
 from holdgate.flow.message import AnyDelivery
+from holdgate.flow.plan import KEY
 from holdgate.flow.state import Assignment, Run
 
 # Often enough that any log excerpt has one, seldom enough not to fill it.
@@ -113,6 +114,8 @@ def _next_try(assignment: Assignment, now: float) -> float | None:
     times = [gate.circuit.next_deadline() for gate in assignment.needed if gate.shut]
     limits = [gate.circuit.limits.next_at(now) for gate in assignment.needed if gate.held_by_limit]
     times += [now if at is None else at for at in limits]  # without a time a message is asking just now
+    if any(reason.startswith(KEY) for reason in assignment.plan.reasons):
+        times.append(assignment.hold.key_try(now))
     if assignment.results.suspected:
         times.append(assignment.results.next_try)
     known = [time for time in times if time is not None]

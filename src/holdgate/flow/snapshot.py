@@ -36,7 +36,7 @@ _NO_FAILURES: Mapping[str, tuple[FailureKind, ...]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class PartlyWaiting:
-    """Messages of a source that wait for a dependency which not all of its messages need, so that the others may go on.
+    """Messages of a source that wait for a dependency which not all of its messages need, or for their keys there; the others may go on.
 
     `by_message`: `needs` says for each message what it needs. `waiting_for` counts the messages that wait for each dependency which is down
     or comes back, by name. `behind` counts those that wait behind them, because they have the same key. `stands_because` says why the
@@ -95,7 +95,8 @@ class SourceSnapshot:
     `needs` are those of all its messages, or what a message of it may need. `waits_for` are dependencies that some messages of it wait for
     and others do not need; they hold it only if nothing else may start. `held_bytes` is about what its messages take here, waiting and in
     work. `partly` says how many messages wait so; None means that all of them need the same, and none waits for anything else.
-    `retrying` is the message that waits for its next try, of several the first; None means that none does.
+    `retrying` is the message that waits for its next try, of several the first; None means that none does. `key_try` is when the first of
+    the keys that its messages wait for lets one ask (monotonic seconds); None means that no key is held.
     """
 
     source: Source
@@ -112,6 +113,7 @@ class SourceSnapshot:
     held_bytes: int = 0
     partly: PartlyWaiting | None = None
     retrying: RetryWaiting | None = None
+    key_try: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Return everything at `now`. If two runs read a source, the later one is shown."""
     listed, timed = waiting.by_assignment(), waiting.next_timed()
-    sources = [_source(assignment, listed.get(assignment, 0), timed.get(assignment)) for assignment in memory.assignments()]
+    sources = [_source(assignment, listed.get(assignment, 0), timed.get(assignment), now) for assignment in memory.assignments()]
     return Snapshot(
         now,
         MappingProxyType({gate.name: _dependency(gate, now) for gate in gates}),
@@ -163,9 +165,9 @@ def _dependency(gate: Gate, now: float) -> CircuitSnapshot:
     return seen if gate.keys is None else replace(seen, keys=gate.keys.snapshot())
 
 
-def _source(assignment: Assignment, listed: int, timed: tuple[AnyDelivery, float] | None) -> SourceSnapshot:
+def _source(assignment: Assignment, listed: int, timed: tuple[AnyDelivery, float] | None, now: float) -> SourceSnapshot:
     plan, inbox, reasons = assignment.plan, assignment.inbox, assignment.plan.reasons
-    undeclared = assignment.undeclared_waiting
+    undeclared, keys = assignment.undeclared_waiting, assignment.hold.keys
     # By position: ten thousand sources are made at a time, and keywords would be a sixth of that.
     return SourceSnapshot(
         assignment.source,
@@ -180,8 +182,9 @@ def _source(assignment: Assignment, listed: int, timed: tuple[AnyDelivery, float
         assignment.fallbacks,
         tuple(gate.name for gate in undeclared) if undeclared else (),
         assignment.weigh() if assignment.weights.most else 0,
-        _partly(assignment) if assignment.by_message or undeclared else None,
+        _partly(assignment) if assignment.by_message or undeclared or (keys and assignment.passing is not None) else None,
         None if timed is None else _retrying(*timed),
+        assignment.hold.key_try(now) if keys else None,
     )
 
 
@@ -196,5 +199,9 @@ def _retrying(delivery: AnyDelivery, at: float) -> RetryWaiting:
 
 def _partly(assignment: Assignment) -> PartlyWaiting:
     waiting_for = {gate.name: count for gate, count in assignment.undeclared_waiting.items() if gate.limited}
+    by_key = assignment.hold.waiting_by_name()
+    for gate in assignment.may_need:  # a dependency that is down as a whole holds all that need it, whatever their keys
+        if gate.name in by_key and gate.name not in waiting_for and not gate.shut:
+            waiting_for[gate.name] = by_key[gate.name]
     because = assignment.stands_because if waiting_for else ""
     return PartlyWaiting(assignment.by_message, MappingProxyType(waiting_for), assignment.inbox.behind_passed, because)

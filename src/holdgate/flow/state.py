@@ -265,7 +265,7 @@ class Assignment:
 
     def look_around(self) -> bool:
         """Look, when a lane has found nothing to start here, whether others still pass those that wait; True if the plan may change."""
-        changes = not self.held and bool(self.undeclared_waiting) and bool(self.stands_because)
+        changes = not self.held and bool(self.undeclared_waiting or self.hold.waiting_by_name()) and bool(self.stands_because)
         if changes:
             self.run.dirty[self] = None
         return changes
@@ -381,7 +381,7 @@ class Assignment:
             self.undeclared_holders = undeclared
         reasons = [CIRCUIT + gate.name for gate in shut]
         reasons += [LIMIT + gate.name for gate in self.needed if gate.held_by_limit]
-        reasons += self.hold.key_reasons(self.inbox.oldest)
+        reasons += self.hold.key_reasons(self.inbox.oldest, stands=bool(self.stands_because))
         if self.results.suspected:
             reasons.append(UNCLAIMED)
         if self.stopped:

@@ -397,7 +397,7 @@ class _Sums:
                 self.waiting[name] += seen.waiting if apart is None else apart
                 if seen.reasons and any(f"{kind}{name}" in seen.reasons for kind in (CIRCUIT, LIMIT, KEY)):
                     self.held[name] += 1
-                elif apart:
+                elif seen.partly is not None and name in seen.partly.waiting_for:
                     self.partly[name] += 1
                 if known is not None and known.waiting.messages is not None:
                     others = 0 if apart is None or seen.partly is None else seen.partly.waiting - apart
@@ -484,14 +484,18 @@ class _Tries:
     def of(self, seen: SourceSnapshot) -> float | None:
         """Return when the last of its reasons is tried again. None means that it is not held, or that one of them has no such time."""
         reasons = seen.reasons
+        if seen.key_try is not None and any(reason.startswith(KEY) for reason in reasons):
+            return self._wall.of(_last_of(self._times(seen)))  # each source has keys of its own
         if reasons not in self._found:
-            tries = self._circuits | self._limits
-            times = [self._hold_ends(seen.source) if reason == "operator" else tries.get(reason) for reason in reasons]
-            found = self._wall.of(_last_of(times))
+            found = self._wall.of(_last_of(self._times(seen)))
             if "operator" in reasons:  # those may have other ends
                 return found
             self._found[reasons] = found
         return self._found[reasons]
+
+    def _times(self, seen: SourceSnapshot) -> list[float | None]:
+        known = {"operator": self._hold_ends(seen.source), **self._circuits, **self._limits}
+        return [seen.key_try if reason.startswith(KEY) else known.get(reason) for reason in seen.reasons]
 
     def _hold_ends(self, source: Source) -> float | None:
         return _last_of([self._holds[target] for target in (source, source.name) if target in self._holds])

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from holdgate.http.answers import headers_of, status_of
-from holdgate.http.waits import limit_of, remaining_of, time_of, wait_of
+from holdgate.http.waits import limit_of, limits_in, remaining_of, time_of, wait_of
 from holdgate.slips import passed_uncalled
 from holdgate.told import Told, believable
 
@@ -54,9 +54,8 @@ def _limits(headers: Mapping[str, str]) -> Iterator[tuple[int, float]]:
 
 def _structured(headers: Mapping[str, str]) -> Iterator[tuple[int | None, float | None]]:
     value = headers.get("ratelimit", "")
-    units = {_name(policy): unit[1] for policy in headers.get("ratelimit-policy", "").split(",") if (unit := _UNIT.search(policy))}
-    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters.
-    for limit in value.split(",") if ";" in value else [value]:
+    units = {_name(policy): unit[1] for policy in limits_in(headers.get("ratelimit-policy", "")) if (unit := _UNIT.search(policy))}
+    for limit in limits_in(value):
         if units.get(_name(limit), _CALLS) == _CALLS:
             yield limit_of(limit)
 

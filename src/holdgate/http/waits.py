@@ -40,6 +40,9 @@ _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m(?!s))?(?:(\
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 # The parameters of one limit, as in `"burst";r=0;t=30` and `limit=9, remaining=0, reset=30`.
+# The name is a string (RFC 8941, 3.3.3) and may have anything in it, a quote behind a backslash, too.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SEPARATE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
 _REMAINING = re.compile(r"(?:^|[;,\s])(?:r|remaining)=(\d+)")
 _RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d{1,15})")
 _RESET_NAME = re.compile(r".*ratelimit-(?:.+-)?reset(?:-.+)?")
@@ -81,14 +84,20 @@ def _own_wait(headers: Mapping[str, str]) -> float | None:
 
 def limit_of(text: str) -> tuple[int | None, float | None]:
     """Return what remains of one limit of the `RateLimit` header, and in how many seconds it is reset."""
+    text = _QUOTED.sub("", text)
     reset, remaining = _RESET.search(text), _REMAINING.search(text)
     return int(remaining[1]) if remaining else None, _believable(float(reset[1])) if reset else None
 
 
+def limits_in(value: str) -> list[str]:
+    """Return the limits of a `RateLimit` header, one by one."""
+    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters. Neither counts in a name.
+    return _SEPARATE.findall(value) if ";" in _QUOTED.sub("", value) else [value]
+
+
 def _structured(headers: Mapping[str, str]) -> Iterator[tuple[int | None, float]]:
     value = headers.get("ratelimit", "")
-    # From draft 8 on commas separate limits. In draft 7 there is one limit, and commas separate its parameters.
-    for limit in value.split(",") if ";" in value else [value]:
+    for limit in limits_in(value):
         remaining, wait = limit_of(limit)
         if wait is not None:
             yield remaining, wait

@@ -141,6 +141,8 @@ class Dependency:
         self.limits = check_limits(limits)
         self.key = _plain("key", key)
         self.max_keys = validation.count("max_keys", max_keys)
+        if key is None and max_keys != MAX_KEYS:
+            raise SettingsError(f"max_keys={max_keys} with key=None bounds nothing: give key=, or leave max_keys out")
         self.access: Access = self._alone()  # how calls reach the circuit now; a slot and not a property, because every call reads it
         self._caller_sync: Callable[..., Any] | None = None  # both are made at the first call
         self._caller_async: Callable[..., Awaitable[Any]] | None = None

@@ -322,9 +322,8 @@ def _too_short(events: list[Any]) -> str:
 def _keys_held(events: list[Any]) -> str:
     event = events[0]
     are, them = ("is", "it") if event.held == 1 else ("are", "them")
-    return (
-        f"{event.dependency}: {many(event.held, 'key')} {are} held, {many(event.waiting, 'message')} waiting for {them}; the others go on"
-    )
+    others = "the others go on" if not event.holds else f"{many(event.holds, 'source')} full of such messages"
+    return f"{event.dependency}: {many(event.held, 'key')} {are} held, {many(event.waiting, 'message')} waiting for {them}; {others}"
 
 
 _WORDS: dict[type, Callable[[list[Any]], str]] = {

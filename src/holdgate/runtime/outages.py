@@ -425,7 +425,8 @@ def held(events: Sequence[AnyEvent], reasons: Iterable[str] | None = None) -> st
 def limited(event: LimitBegan | LimitMoved) -> str:
     """Return how many calls a dependency lets through, by what was found."""
     observed = isinstance(event, LimitBegan) and event.observed
-    lets = f"{event.dependency} {'would let' if observed else 'lets'} {_many_calls(event.pace, event.width)} through"
+    given = ", the rate of its Limits," if event.why == "rate" and event.pace is not None else ""
+    lets = f"{event.dependency} {'would let' if observed else 'lets'} {_many_calls(event.pace, event.width)}{given} through"
     if isinstance(event, LimitMoved):
         return f"{lets} now, {_many_calls(event.previous_pace, event.previous_width)} before"
     return f"{lets}; it is only observed" if observed else lets
