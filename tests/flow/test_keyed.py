@@ -564,6 +564,22 @@ def test_what_others_pass_is_seen_as_partly_waiting_and_holds_nothing() -> None:
     assert (seen.held, seen.partly) == (False, PartlyWaiting(by_message=False, waiting_for={"payments": 2}))
 
 
+def test_all_keys_that_wait_are_counted_and_none_that_is_free() -> None:
+    """Two messages for one key and one for another; the first key is well again before its messages are looked at."""
+    stage = Tenants("none")
+    stage.hold("a")
+    stage.hold("b")
+    stage.come("a", "a", "b")
+    assert stage.start_all() == []
+    stage.turn()
+    hold = stage.assignment().hold
+    assert hold.waiting_by_name() == {"payments": 3}
+    for record in list(hold.waiting):
+        if record.key == "a":
+            record.begin_anew(record.rules, stage.now)
+    assert hold.waiting_by_name() == {"payments": 1}
+
+
 def test_a_whole_that_is_down_counts_no_keys() -> None:
     """All of the source waits for it, whatever its keys."""
     stage = Tenants("none")

@@ -194,6 +194,16 @@ def test_a_source_is_tried_when_the_last_of_its_reasons_is() -> None:
     assert next_try(source(ORDERS)) is None
 
 
+def test_each_source_that_is_held_by_keys_has_its_own_next_try() -> None:
+    """The same reason, and other keys. What a circuit holds, too, waits for the later of the two; without keys it waits for the circuit."""
+    down = circuit(state=State.OPEN, open_until=NOW + 20)
+    held = [source(Partition("orders", n), "key:payments", since=NOW, key_try=NOW + 30 + n) for n in range(2)]
+    both = source(Partition("orders", 2), "circuit:payments", "key:payments", since=NOW, key_try=NOW + 10)
+    alone = source(Partition("orders", 3), "circuit:payments", since=NOW)
+    shown = document(down, sources=(*held, both, alone))["sources"]
+    assert {each["partition"]: each["next_try"] for each in shown} == {0: EPOCH + 30, 1: EPOCH + 31, 2: EPOCH + 20, 3: EPOCH + 20}
+
+
 def test_an_override_decides_about_the_next_try() -> None:
     """A forced opening ends with its command; what is disabled or observed is not open at all."""
 
