@@ -252,3 +252,24 @@ async def test_no_thread_is_started_before_a_signal_comes() -> None:
     LastResort(10.0, list)
     await asyncio.sleep(0)
     assert threading.active_count() == before
+
+
+_ENDING_ALREADY = """
+import threading, time
+from holdgate.runtime import last_resort
+
+def start(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+last_resort._is_over = lambda: True
+watch = last_resort.LastResort(0.1, list)
+threading.Thread.start = start
+watch.watch(None)
+watch.left()
+time.sleep(60)
+"""
+
+
+def test_a_program_that_ends_before_the_last_resort_has_threads_is_ended_by_one() -> None:
+    """CPython 3.12 and later start none while the interpreter ends."""
+    assert subprocess.run([sys.executable, "-c", _ENDING_ALREADY], check=False, timeout=50).returncode == CUT_OFF

@@ -73,6 +73,7 @@ class LastResort:
         self._in_threads = False  # whether one of these handlers goes on in a thread
         self._unended: list[Callable[[], bool]] = []  # for each that went on although it was cancelled: whether it still does
         self._asked_at: float | None = None
+        self._is_alone = False  # one thread watches and ends the process
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch, because the process was asked to end. May be called in a signal handler, once."""
@@ -105,8 +106,12 @@ class LastResort:
 
     def _start(self) -> None:
         # Both now: at the interpreter's end no thread can be started any more.
-        threading.Thread(target=self._end_process, name="holdgate-exit", daemon=True).start()
-        threading.Thread(target=self._watch, name="holdgate-last-resort", daemon=True).start()
+        try:
+            threading.Thread(target=self._end_process, name="holdgate-exit", daemon=True).start()
+            threading.Thread(target=self._watch, name="holdgate-last-resort", daemon=True).start()
+        except RuntimeError:  # that end has come already, on a busy machine: this thread does both
+            self._is_alone = True
+            self._watch()
 
     def _watch(self) -> None:
         asked = self._asked_at or 0.0
@@ -157,6 +162,8 @@ class LastResort:
             with suppress(Exception):
                 stream.flush()
         self._said.set()
+        if self._is_alone:
+            os._exit(CUT_OFF)
         threading.Event().wait()  # the other thread ends the process
 
     def _end_process(self) -> None:
