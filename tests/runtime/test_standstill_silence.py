@@ -121,6 +121,20 @@ async def test_an_outage_is_no_standstill(caplog: pytest.LogCaptureFixture) -> N
     assert errors(caplog) == []
 
 
+def calling_twice(dependency: Dependency, seconds: float, done: list[Any]) -> Handler:
+    """Return a handler whose calls take so many seconds."""
+
+    async def call() -> None:
+        await asyncio.sleep(seconds)
+
+    async def handler(delivery: Delivery[Any]) -> None:
+        await dependency.call(call)
+        await dependency.call(call)
+        done.append(delivery.position)
+
+    return handler
+
+
 @pytest.mark.parametrize("order", ["source", "key", "none"])
 @pytest.mark.parametrize("declared", [True, False])
 @in_virtual_time
@@ -131,15 +145,8 @@ async def test_a_limit_is_no_standstill(declared: bool, order: Any, caplog: pyte
     for number in range(9):
         broker.produce("orders", b"", b"%d" % number, partition=number % 3)
 
-    async def call() -> None:
-        await asyncio.sleep(0.01)
-
-    async def handler(delivery: Delivery[Any]) -> None:
-        await slow.call(call)
-        await slow.call(call)
-        done.append(delivery.position)
-
-    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=[slow] if declared else [], order=order)):
+    needs = [slow] if declared else []
+    async with quiet_guard() as guard, running(guard.run(intake(broker), calling_twice(slow, 0.01, done), needs=needs, order=order)):
         await until(lambda: len(done) == 9, 1500)
         assert guard.health().live
     assert errors(caplog) == []
@@ -156,16 +163,8 @@ async def test_a_bulkhead_is_no_standstill(kind: str, order: Any, caplog: pytest
     for number in range(6):
         broker.produce("orders", b"", b"%d" % number, partition=number % 3)
 
-    async def call() -> None:
-        await asyncio.sleep(40)
-
-    async def handler(delivery: Delivery[Any]) -> None:
-        await slow.call(call)
-        await slow.call(call)
-        done.append(delivery.position)
-
     needs = [] if kind == "undeclared" else [slow]
-    async with quiet_guard() as guard, running(guard.run(intake(broker), handler, needs=needs, order=order)):
+    async with quiet_guard() as guard, running(guard.run(intake(broker), calling_twice(slow, 40, done), needs=needs, order=order)):
         await until(lambda: len(done) == 6, 1000)
         assert guard.health().live
     assert errors(caplog) == []

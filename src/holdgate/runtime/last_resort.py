@@ -109,7 +109,7 @@ class LastResort:
         try:
             threading.Thread(target=self._end_process, name="holdgate-exit", daemon=True).start()
             threading.Thread(target=self._watch, name="holdgate-last-resort", daemon=True).start()
-        except RuntimeError:  # that end has come already, on a busy machine: this thread does both
+        except RuntimeError:  # that end has come already, on a busy machine: this thread does both, and a log that hangs keeps it
             self._is_alone = True
             self._watch()
 
